@@ -1,0 +1,2 @@
+//! gatepost: external authorization for Envoy.
+fn main() {}

@@ -4,12 +4,85 @@
 //! request ever sees half an edit. Nothing here can be invalid: `compile` is the only way in. No
 //! serde, no I/O.
 
+pub mod compile;
 pub mod glob;
 pub mod key;
 pub mod raw;
 pub mod rule;
 
+use std::fmt;
+
 use crate::denial::Window;
+use key::Keys;
+use rule::{CredentialHeaders, Rules};
+
+/// One version of the whole policy.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// Names the contents: the same files give the same revision on every host.
+    pub revision: Revision,
+    /// Counts the versions that this process has used, from 1.
+    pub generation: u64,
+    /// `None` where the side has no file: it is off.
+    pub gateway: Option<Gateway>,
+}
+
+/// SHA-256 of the policy files, as 64 hexadecimal digits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Revision(pub Box<str>);
+
+/// The gateway side: who may call us.
+#[derive(Debug)]
+pub struct Gateway {
+    /// Settings of the whole side.
+    pub options: Options,
+    /// The API keys.
+    pub keys: Keys,
+    /// The tiers, in file order.
+    pub tiers: Vec<Tier>,
+    /// The tier of anyone with any credential at all: `allow_any_key`, which counts only while
+    /// there are no keys.
+    pub any_key: Option<Tier>,
+    /// The rules.
+    pub rules: Rules,
+}
+
+/// `gateway_config`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Refuse what did not come over TLS.
+    pub require_https: bool,
+    /// How many proxies stand between the client and Envoy.
+    pub trusted_hops: usize,
+    /// Where a credential may stand, unless the rule says otherwise.
+    pub credential_headers: CredentialHeaders,
+    /// Which rate-limit headers the client gets.
+    pub ratelimit_headers: RateLimitHeaders,
+    /// The file says that losing most of its keys is meant.
+    pub allow_shrink: bool,
+}
+
+/// Which rate-limit headers the client gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RateLimitHeaders {
+    /// `RateLimit` and `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers).
+    Ietf,
+    /// `X-RateLimit-Limit`, `-Remaining`, `-Reset`.
+    Legacy,
+    /// All of them.
+    Both,
+    /// None; a denial still has `Retry-After`.
+    Off,
+}
+
+/// A rate-limit tier.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tier {
+    /// Its name in the file.
+    pub name: Box<str>,
+    /// What it allows.
+    pub limits: Limits,
+}
 
 /// How many requests one caller may make in each window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -39,5 +112,11 @@ impl Limits {
             Window::Minute => self.minute,
             Window::Hour => self.hour,
         }
+    }
+}
+
+impl fmt::Display for Revision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
     }
 }

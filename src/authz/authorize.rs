@@ -1,0 +1,87 @@
+//! Step 3: may it.
+
+use super::authenticate::Principal;
+use super::decode::Request;
+use crate::denial::{Denial, Forbidden, Malformed};
+use crate::policy::Gateway;
+use crate::policy::rule::{Mode, Rule, Selected};
+
+/// Evidence that a request may pass, rate limits aside. Only this module makes one.
+#[derive(Clone, Copy, Debug)]
+pub struct Permit<'s> {
+    principal: Principal<'s>,
+    rule: &'s Rule,
+    shadow: Option<Denial>,
+}
+
+/// What must hold before anybody asks who is calling: a connection that the policy accepts, and a
+/// path that means one thing under the rule that decides about it.
+///
+/// # Errors
+/// [`Denial::RequestMalformed`]
+pub fn admissible(gateway: &Gateway, selected: Selected<'_>, request: &Request<'_>) -> Result<(), Denial> {
+    if gateway.options.require_https && !request.is_https() {
+        return Err(Denial::RequestMalformed(Malformed::HttpsRequired));
+    }
+    let allowed = selected.rule().map(|rule| rule.allow_encoded).unwrap_or_default();
+    if !request.path.escapes.within(allowed) {
+        return Err(Denial::RequestMalformed(Malformed::PathAmbiguous));
+    }
+    Ok(())
+}
+
+/// Whether this caller meets what the rule requires. Under a rule in shadow mode a requirement that
+/// is not met is noted in the permit instead.
+///
+/// # Errors
+/// [`Denial::Forbidden`]
+pub fn permit<'s>(selected: Selected<'s>, principal: Principal<'s>) -> Result<Permit<'s>, Denial> {
+    let (rule, shadow, unmet) = match selected {
+        Selected::Rule(rule) => (rule, rule.mode == Mode::Shadow, unmet(rule, principal)),
+        Selected::NoMethod { rule, shadow } => (rule, shadow, Some(Forbidden::Method)),
+        Selected::Nothing => return Err(Denial::Forbidden(Forbidden::NoRule)),
+        Selected::Unknown => return Err(Denial::Forbidden(Forbidden::RuleUnknown)),
+    };
+    match unmet.map(Denial::Forbidden) {
+        Some(denial) if !shadow => Err(denial),
+        shadow => Ok(Permit { principal, rule, shadow }),
+    }
+}
+
+fn unmet(rule: &Rule, principal: Principal<'_>) -> Option<Forbidden> {
+    let (role, tenant, scopes) = match principal {
+        Principal::Anonymous | Principal::AnyKey(_) => (None, None, &[][..]),
+        Principal::Key(key) => (key.role(), key.tenant(), key.scopes()),
+    };
+    let among = |wanted: &Option<Box<[Box<str>]>>, held: Option<&str>| match wanted {
+        None => true,
+        Some(wanted) => held.is_some_and(|held| wanted.iter().any(|one| **one == *held)),
+    };
+    if !among(&rule.roles, role) {
+        return Some(Forbidden::Role);
+    }
+    if !among(&rule.tenants, tenant) {
+        return Some(Forbidden::Tenant);
+    }
+    if !rule.scopes.iter().all(|wanted| scopes.contains(wanted)) {
+        return Some(Forbidden::Scope);
+    }
+    None
+}
+
+impl<'s> Permit<'s> {
+    /// Who may pass.
+    pub fn principal(&self) -> Principal<'s> {
+        self.principal
+    }
+
+    /// The rule that let them.
+    pub fn rule(&self) -> &'s Rule {
+        self.rule
+    }
+
+    /// What would have been the answer if the rule were enforced.
+    pub fn shadow(&self) -> Option<Denial> {
+        self.shadow
+    }
+}

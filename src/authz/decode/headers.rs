@@ -1,0 +1,87 @@
+//! The headers that Envoy shows, and the names that we vouch for.
+
+use super::text;
+use crate::denial::{Denial, Malformed};
+
+/// Envoy's own limits are lower (`max_request_headers_kb`, at most 8 MiB, by default 60 KiB with 100
+/// headers). These bound what one request can cost us whatever Envoy's are.
+const MAX_HEADERS: usize = 1000;
+const MAX_HEADER_BYTES: usize = 256 * 1024;
+
+/// What we tell the upstream about the caller. On every allow each of these is set, or what the
+/// client sent under its name is removed.
+pub const KEY_ID: &str = "x-authenticated-key-id";
+/// See [`KEY_ID`].
+pub const ROLE: &str = "x-authenticated-role";
+/// See [`KEY_ID`].
+pub const TIER: &str = "x-rate-limit-tier";
+/// See [`KEY_ID`].
+pub const TENANT: &str = "x-tenant";
+/// See [`KEY_ID`].
+pub const DECISION_ID: &str = "x-gatepost-decision-id";
+/// A credential of agents, which is never a client's to send.
+pub const AGENT_SECRET: &str = "x-agent-secret";
+
+/// Names that no client may use towards the upstream, alone or as the beginning of a name.
+const OWNED: [&str; 3] = [TIER, TENANT, AGENT_SECRET];
+const OWNED_PREFIXES: [&str; 4] = ["x-authenticated-", "x-gatepost-", "x-sandbox-", "x-user-"];
+
+/// The request headers, in the order of the `CheckRequest`. Names are in lower case; pseudo-headers
+/// are left out.
+#[derive(Debug, Default)]
+pub struct Headers<'a>(Vec<(&'a str, &'a [u8])>);
+
+impl<'a> Headers<'a> {
+    pub(super) fn judge(all: Vec<(&'a [u8], &'a [u8])>) -> Result<Self, Denial> {
+        let invalid = Denial::RequestMalformed(Malformed::HeaderInvalid);
+        let bytes: usize = all.iter().map(|(name, value)| name.len() + value.len()).sum();
+        // Every request has pseudo-headers, so none at all means that Envoy shows us none.
+        if all.is_empty() || all.len() > MAX_HEADERS || bytes > MAX_HEADER_BYTES {
+            return Err(invalid);
+        }
+        let mut headers = Vec::with_capacity(all.len());
+        for (name, value) in all {
+            let name = text(name, Malformed::HeaderInvalid)?;
+            if name.starts_with(':') {
+                continue;
+            }
+            // Envoy's names are in lower case. A name that is not would slip past every comparison.
+            if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase() || !(0x21..0x7f).contains(&b)) {
+                return Err(invalid);
+            }
+            if folded(name).is_some_and(|folded| is_owned(&folded)) {
+                return Err(invalid);
+            }
+            headers.push((name, value));
+        }
+        Ok(Self(headers))
+    }
+
+    /// All values of a header; a value may hold several, joined by commas.
+    pub fn all<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'_, 'a, 'n> {
+        self.0.iter().filter(move |(other, _)| *other == name).map(|&(_, value)| value)
+    }
+
+    /// The value of a header that is there exactly once.
+    pub fn one(&self, name: &str) -> Option<&'a [u8]> {
+        let mut values = self.all(name);
+        let value = values.next()?;
+        values.next().is_none().then_some(value)
+    }
+
+    /// The names, repeated where the header is.
+    pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'_, 'a> {
+        self.0.iter().map(|&(name, _)| name)
+    }
+}
+
+/// Whether the upstream may take this name for one of ours.
+pub fn is_owned(name: &str) -> bool {
+    OWNED.contains(&name) || OWNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Upstreams that pass headers on as environment variables (CGI, WSGI, PHP) do not tell `_` and `.`
+/// from `-`. `None` where the name has neither, and so is its own only reading.
+pub fn folded(name: &str) -> Option<String> {
+    name.contains(['_', '.']).then(|| name.replace(['_', '.'], "-"))
+}

@@ -1,0 +1,60 @@
+//! Step 5: which headers the upstream gets, and which it never sees.
+
+use super::authenticate::{Principal, credential_headers};
+use super::decode::Request;
+use super::decode::headers::{self, folded, is_owned};
+use super::limit::{ANY_KEY, Admitted};
+use crate::policy::Gateway;
+use crate::policy::rule::Selected;
+
+/// What Envoy is to do to the request headers. No name is in both lists: Envoy removes last, so a
+/// header that is set and removed would be gone.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Mutations<'a> {
+    /// Set to this value, over whatever the client sent.
+    pub set: Vec<(&'static str, &'a str)>,
+    /// Removed wherever it came from. Envoy takes exact names alone.
+    pub remove: Vec<&'a str>,
+}
+
+/// The headers of an admitted request. Whatever we vouch for is set or removed, and the credential
+/// goes no further, also where none was asked for.
+pub fn mutations<'a>(
+    gateway: &'a Gateway,
+    admitted: &Admitted<'a>,
+    request: &Request<'a>,
+    decision_id: &'a str,
+) -> Mutations<'a> {
+    let (key_id, role, tier, tenant) = match admitted.permit().principal() {
+        Principal::Anonymous => (None, None, None, None),
+        Principal::Key(key) => (Some(key.id()), key.role(), Some(&*key.tier().name), key.tenant()),
+        Principal::AnyKey(tier) => (Some(ANY_KEY), None, Some(&*tier.name), None),
+    };
+    let ours = [
+        (headers::KEY_ID, key_id),
+        (headers::ROLE, role),
+        (headers::TIER, tier),
+        (headers::TENANT, tenant),
+        (headers::DECISION_ID, Some(decision_id)),
+    ];
+    let mut mutations =
+        Mutations { set: Vec::with_capacity(ours.len()), remove: Vec::with_capacity(16) };
+    for (name, value) in ours {
+        match value {
+            Some(value) => mutations.set.push((name, value)),
+            None => mutations.remove.push(name),
+        }
+    }
+    mutations.remove.push(headers::AGENT_SECRET);
+    let credentials = credential_headers(gateway, Selected::Rule(admitted.permit().rule()));
+    mutations.remove.extend(credentials.0.iter().map(|name| &**name));
+    for name in request.headers.names() {
+        // A credential under an alias of its header was not read, and goes no further either.
+        let alias = folded(name).is_some_and(|name| credentials.0.iter().any(|other| **other == name));
+        let ours = alias || is_owned(name);
+        if ours && !mutations.remove.contains(&name) && mutations.set.iter().all(|(set, _)| *set != name) {
+            mutations.remove.push(name);
+        }
+    }
+    mutations
+}

@@ -1,0 +1,153 @@
+//! Step 6: the only code that writes a `CheckResponse`.
+//!
+//! A response without `status` is an allow to Envoy, and so is one whose status is OK whatever else
+//! it says. So there are two ways to make one, and neither can be taken for the other: [`allow`]
+//! writes status 0 and an `ok_response`, [`deny`] a code that is never 0 and a `denied_response`.
+
+use super::inject::Mutations;
+use super::wire::Writer;
+use crate::denial::Denial;
+
+/// Facts for Envoy's access log and rate-limit filters: dynamic metadata in the namespace
+/// `envoy.filters.http.ext_authz`. Never a secret.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Metadata<'a> {
+    /// Joins Envoy's log with ours.
+    pub decision_id: &'a str,
+    /// The rule that decided.
+    pub rule: Option<&'a str>,
+    /// The key's identifier.
+    pub key_id: Option<&'a str>,
+    /// The key's role.
+    pub role: Option<&'a str>,
+    /// The key's tier.
+    pub tier: Option<&'a str>,
+    /// `allow`, `deny` or `shadow`.
+    pub outcome: &'a str,
+    /// The public reason of a denial, or of what a shadow rule would have denied.
+    pub reason: Option<&'a str>,
+    /// The revision of the policy.
+    pub revision: &'a str,
+}
+
+/// Response headers for the client.
+pub type ClientHeaders<'a> = [(&'a str, &'a str)];
+
+/// What a denial is rendered from.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Why.
+    pub denial: Denial,
+    /// Whether a gRPC client reads the answer.
+    pub grpc: bool,
+    /// Shown to the caller, to be quoted to the operator.
+    pub decision_id: &'a str,
+}
+
+// Field numbers of envoy.service.auth.v3.CheckResponse …
+const STATUS: u32 = 1;
+const DENIED_RESPONSE: u32 = 2;
+const OK_RESPONSE: u32 = 3;
+const DYNAMIC_METADATA: u32 = 4;
+// … of OkHttpResponse …
+const OK_HEADERS: u32 = 2;
+const OK_HEADERS_TO_REMOVE: u32 = 5;
+const OK_RESPONSE_HEADERS: u32 = 6;
+// … and of DeniedHttpResponse.
+const DENIED_STATUS: u32 = 1;
+const DENIED_HEADERS: u32 = 2;
+const DENIED_BODY: u32 = 3;
+
+/// The request passes, with these changes.
+pub fn allow(mutations: &Mutations<'_>, client: &ClientHeaders<'_>, metadata: &Metadata<'_>) -> Vec<u8> {
+    let mut response = Writer::with_capacity(1024);
+    response.message(STATUS, |_ok| {});
+    response.message(OK_RESPONSE, |ok| {
+        for (name, value) in &mutations.set {
+            header(ok, OK_HEADERS, name, value);
+        }
+        for name in &mutations.remove {
+            ok.text(OK_HEADERS_TO_REMOVE, name);
+        }
+        for (name, value) in client {
+            header(ok, OK_RESPONSE_HEADERS, name, value);
+        }
+    });
+    dynamic_metadata(&mut response, metadata);
+    response.finish()
+}
+
+/// The request ends here, with this answer.
+pub fn deny(refusal: Refusal<'_>, client: &ClientHeaders<'_>, metadata: &Metadata<'_>) -> Vec<u8> {
+    let Refusal { denial, grpc, decision_id } = refusal;
+    let mut response = Writer::with_capacity(1024);
+    response.message(STATUS, |status| {
+        status.number(1, u64::from(denial.grpc_code()));
+        status.text(2, denial.reason());
+    });
+    response.message(DENIED_RESPONSE, |denied| {
+        denied.message(DENIED_STATUS, |status| status.number(1, u64::from(denial.http_status())));
+        for (name, value) in client {
+            header(denied, DENIED_HEADERS, name, value);
+        }
+        header(denied, DENIED_HEADERS, "cache-control", "no-store");
+        if grpc {
+            // Envoy derives the code from the HTTP status (429 becomes UNAVAILABLE) unless told.
+            header(denied, DENIED_HEADERS, "grpc-status", &denial.grpc_code().to_string());
+            denied.text(DENIED_BODY, &format!("{} (decision {decision_id})", denial.title()));
+        } else {
+            header(denied, DENIED_HEADERS, "content-type", "application/problem+json");
+            denied.text(DENIED_BODY, &problem(denial, decision_id));
+        }
+    });
+    dynamic_metadata(&mut response, metadata);
+    response.finish()
+}
+
+/// A problem document (RFC 9457). Every part is ours and needs no escaping.
+fn problem(denial: Denial, decision_id: &str) -> String {
+    let (reason, title, status) = (denial.reason(), denial.title(), denial.http_status());
+    format!(
+        r#"{{"type":"urn:gatepost:denial:{reason}","title":"{title}","status":{status},"decision_id":"{decision_id}"}}"#
+    )
+}
+
+/// A `HeaderValueOption` that overwrites. Envoy 1.36 and 1.38 read `append` alone for request
+/// headers, 1.37.0 reads `append_action` and takes neither as append: a client's own copy would
+/// stay. Both fields say overwrite on every version.
+fn header(writer: &mut Writer, field: u32, name: &str, value: &str) {
+    const OVERWRITE_IF_EXISTS_OR_ADD: u64 = 2;
+    writer.message(field, |option| {
+        option.message(1, |header| {
+            header.text(1, name);
+            header.text(2, value);
+        });
+        option.message(2, |_append_is_false| {});
+        option.number(3, OVERWRITE_IF_EXISTS_OR_ADD);
+    });
+}
+
+/// `google.protobuf.Struct`: a map of names to string values. Field 4 of the response; the older
+/// field inside `ok_response` would override it.
+fn dynamic_metadata(response: &mut Writer, metadata: &Metadata<'_>) {
+    let Metadata { decision_id, rule, key_id, role, tier, outcome, reason, revision } = *metadata;
+    let fields = [
+        ("decision_id", Some(decision_id)),
+        ("rule", rule),
+        ("key_id", key_id),
+        ("role", role),
+        ("tier", tier),
+        ("outcome", Some(outcome)),
+        ("reason", reason),
+        ("revision", Some(revision)),
+    ];
+    response.message(DYNAMIC_METADATA, |map| {
+        for (name, value) in fields {
+            let Some(value) = value else { continue };
+            map.message(1, |entry| {
+                entry.text(1, name);
+                entry.message(2, |text| text.text(3, value));
+            });
+        }
+    });
+}

@@ -6,3 +6,4 @@
 pub mod clock;
 pub mod denial;
 pub mod policy;
+pub mod ratelimit;

@@ -1,1 +1,39 @@
-//! Path and host patterns.
+//! The policy files as they are written: text, numbers and lists, nothing judged yet.
+//!
+//! Every object is declared once, through the macro in `raw/object.rs`, which makes the type, its
+//! deserialisation and its [`Shape`]. The fast pass reads with the first two, the second pass
+//! explains with the third (`locate`), so the two cannot drift apart.
+//!
+//! A file is strict JSON: no comments, no trailing commas, no byte order mark. A key that begins
+//! with `_` or `$` is a comment, in every object. An unknown key, a key that stands twice, and a
+//! `null` are errors. Every field is optional here; `compile` decides what must be there.
+
+mod gateway;
+mod object;
+mod shape;
+mod syntax;
+mod text;
+
+pub use gateway::{ApiKey, GatewayFile, KeySlot, Options, Rule, Tier};
+pub use shape::{Field, Shape, Shaped, is_comment};
+pub use syntax::{Fault, ParseError, check_syntax};
+pub use text::{Digest, Entries, Secret, Text};
+
+use serde::Deserialize;
+
+/// What editors on Windows put before the first character.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Reads one file. Strings are borrowed from `text` wherever they hold no escape.
+///
+/// # Errors
+/// The first thing that is wrong, with no more than its place: `locate::explain` says the rest.
+pub fn parse<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, ParseError> {
+    if text.starts_with(BYTE_ORDER_MARK) {
+        return Err(ParseError::byte_order_mark());
+    }
+    serde_json::from_str(text).map_err(|error| ParseError::from_serde(&error))
+}
+
+#[cfg(test)]
+mod tests;

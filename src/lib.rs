@@ -5,4 +5,5 @@
 
 pub mod clock;
 pub mod denial;
+pub mod lifecycle;
 pub mod policy;

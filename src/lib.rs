@@ -5,5 +5,6 @@
 
 pub mod clock;
 pub mod denial;
+pub mod lifecycle;
 pub mod policy;
 pub mod ratelimit;

@@ -6,3 +6,5 @@
 pub mod clock;
 pub mod denial;
 pub mod policy;
+
+pub mod cli;

@@ -8,3 +8,6 @@ pub mod denial;
 pub mod lifecycle;
 pub mod policy;
 pub mod ratelimit;
+pub mod authz;
+
+pub mod cli;

@@ -5,6 +5,7 @@
 //! serde, no I/O.
 
 pub mod compile;
+pub mod finding;
 pub mod glob;
 pub mod key;
 pub mod raw;

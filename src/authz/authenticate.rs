@@ -49,7 +49,10 @@ pub fn principal<'s>(
 }
 
 /// The headers that are ours for this request: read here, removed from what goes upstream.
-pub fn credential_headers<'s>(gateway: &'s Gateway, selected: Selected<'s>) -> &'s CredentialHeaders {
+pub fn credential_headers<'s>(
+    gateway: &'s Gateway,
+    selected: Selected<'s>,
+) -> &'s CredentialHeaders {
     selected
         .rule()
         .and_then(|rule| rule.credential_headers.as_ref())

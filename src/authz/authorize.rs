@@ -19,7 +19,11 @@ pub struct Permit<'s> {
 ///
 /// # Errors
 /// [`Denial::RequestMalformed`]
-pub fn admissible(gateway: &Gateway, selected: Selected<'_>, request: &Request<'_>) -> Result<(), Denial> {
+pub fn admissible(
+    gateway: &Gateway,
+    selected: Selected<'_>,
+    request: &Request<'_>,
+) -> Result<(), Denial> {
     if gateway.options.require_https && !request.is_https() {
         return Err(Denial::RequestMalformed(Malformed::HttpsRequired));
     }
@@ -49,24 +53,28 @@ pub fn permit<'s>(selected: Selected<'s>, principal: Principal<'s>) -> Result<Pe
 }
 
 fn unmet(rule: &Rule, principal: Principal<'_>) -> Option<Forbidden> {
-    let (role, tenant, scopes) = match principal {
+    let (held_role, tenant, granted) = match principal {
         Principal::Anonymous | Principal::AnyKey(_) => (None, None, &[][..]),
         Principal::Key(key) => (key.role(), key.tenant(), key.scopes()),
     };
-    let among = |wanted: &Option<Box<[Box<str>]>>, held: Option<&str>| match wanted {
-        None => true,
-        Some(wanted) => held.is_some_and(|held| wanted.iter().any(|one| **one == *held)),
-    };
-    if !among(&rule.roles, role) {
+    if !among(rule.roles.as_deref(), held_role) {
         return Some(Forbidden::Role);
     }
-    if !among(&rule.tenants, tenant) {
+    if !among(rule.tenants.as_deref(), tenant) {
         return Some(Forbidden::Tenant);
     }
-    if !rule.scopes.iter().all(|wanted| scopes.contains(wanted)) {
+    if !rule.scopes.iter().all(|wanted| granted.contains(wanted)) {
         return Some(Forbidden::Scope);
     }
     None
+}
+
+/// Whether what is held is one of those wanted; a rule that names none wants nothing.
+fn among(wanted: Option<&[Box<str>]>, held: Option<&str>) -> bool {
+    match wanted {
+        None => true,
+        Some(wanted) => held.is_some_and(|held| wanted.iter().any(|one| **one == *held)),
+    }
 }
 
 impl<'s> Permit<'s> {

@@ -130,7 +130,8 @@ impl<'a> Facts<'a> {
     fn header(&mut self, (name, value): (&'a [u8], &'a [u8])) {
         const GRPC: &[u8] = b"application/grpc";
         if name == b"content-type" {
-            self.grpc = value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
+            self.grpc =
+                value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
         }
         self.headers.push((name, value));
     }
@@ -181,7 +182,9 @@ impl Request<'_> {
     /// Whether the client reached Envoy over TLS: `x-forwarded-proto`, which Envoy sets. `:scheme`
     /// is the client's to choose.
     pub fn is_https(&self) -> bool {
-        self.headers.one("x-forwarded-proto").is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+        self.headers
+            .one("x-forwarded-proto")
+            .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
     }
 
     /// The trace id of the `traceparent` (W3C Trace Context: `00-<32 hex>-<16 hex>-<2 hex>`).
@@ -211,7 +214,7 @@ fn messages<'a>(
     mut each: impl FnMut(u32, &'a [u8]) -> Result<(), Undecodable>,
 ) -> Result<(), Undecodable> {
     let mut reader = Reader::new(bytes);
-    while let Some((field, value)) = reader.next()? {
+    while let Some((field, value)) = reader.field()? {
         match value {
             Value::Bytes(value) => each(field, value)?,
             Value::Varint(_) | Value::Fixed => {}

@@ -50,9 +50,13 @@ pub fn mutations<'a>(
     mutations.remove.extend(credentials.0.iter().map(|name| &**name));
     for name in request.headers.names() {
         // A credential under an alias of its header was not read, and goes no further either.
-        let alias = folded(name).is_some_and(|name| credentials.0.iter().any(|other| **other == name));
+        let alias =
+            folded(name).is_some_and(|name| credentials.0.iter().any(|other| **other == name));
         let ours = alias || is_owned(name);
-        if ours && !mutations.remove.contains(&name) && mutations.set.iter().all(|(set, _)| *set != name) {
+        if ours
+            && !mutations.remove.contains(&name)
+            && mutations.set.iter().all(|(set, _)| *set != name)
+        {
             mutations.remove.push(name);
         }
     }

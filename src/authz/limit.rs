@@ -43,7 +43,7 @@ pub fn admit<'s>(
 }
 
 /// Who is charged, and what they may use; `None` where nothing is counted.
-fn account<'s>(principal: Principal<'s>) -> Option<(Subject, &'s Limits)> {
+fn account(principal: Principal<'_>) -> Option<(Subject, &Limits)> {
     let (id, tier): (&str, &Tier) = match principal {
         Principal::Anonymous => return None,
         Principal::Key(key) => (key.id(), key.tier()),

@@ -7,6 +7,7 @@
 use super::inject::Mutations;
 use super::wire::Writer;
 use crate::denial::Denial;
+use crate::policy::rule::CredentialHeaders;
 
 /// Facts for Envoy's access log and rate-limit filters: dynamic metadata in the namespace
 /// `envoy.filters.http.ext_authz`. Never a secret.
@@ -59,7 +60,11 @@ const DENIED_HEADERS: u32 = 2;
 const DENIED_BODY: u32 = 3;
 
 /// The request passes, with these changes.
-pub fn allow(mutations: &Mutations<'_>, client: &ClientHeaders<'_>, metadata: &Metadata<'_>) -> Vec<u8> {
+pub fn allow(
+    mutations: &Mutations<'_>,
+    client: &ClientHeaders<'_>,
+    metadata: &Metadata<'_>,
+) -> Vec<u8> {
     let mut response = Writer::with_capacity(1024);
     response.message(STATUS, |_ok| {});
     response.message(OK_RESPONSE, |ok| {
@@ -102,6 +107,26 @@ pub fn deny(refusal: Refusal<'_>, client: &ClientHeaders<'_>, metadata: &Metadat
     });
     dynamic_metadata(&mut response, metadata);
     response.finish()
+}
+
+/// The challenge that goes with a 401 (RFC 9110 section 11.6.1, RFC 6750 section 3). Where no
+/// `Authorization` is read there is no registered scheme to name, but the header is a must.
+pub fn challenge(denial: Denial, headers: &CredentialHeaders) -> Option<&'static str> {
+    let bearer = headers.0.iter().any(|name| &**name == "authorization");
+    match denial {
+        Denial::CredentialMissing if bearer => Some(r#"Bearer realm="gatepost""#),
+        Denial::CredentialInvalid(_) if bearer => {
+            Some(r#"Bearer realm="gatepost", error="invalid_token""#)
+        }
+        Denial::CredentialMissing | Denial::CredentialInvalid(_) => {
+            Some(r#"ApiKey realm="gatepost""#)
+        }
+        Denial::CredentialAmbiguous
+        | Denial::RequestMalformed(_)
+        | Denial::Forbidden(_)
+        | Denial::RateLimited(_)
+        | Denial::NotConfigured => None,
+    }
 }
 
 /// A problem document (RFC 9457). Every part is ours and needs no escaping.

@@ -36,7 +36,7 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// The bytes end within a field, or are no fields. Groups, which no message of Envoy's has,
     /// count as such.
-    pub fn next(&mut self) -> Result<Option<(u32, Value<'a>)>, Undecodable> {
+    pub fn field(&mut self) -> Result<Option<(u32, Value<'a>)>, Undecodable> {
         if self.bytes.is_empty() {
             return Ok(None);
         }
@@ -155,7 +155,7 @@ mod tests {
     fn fields(bytes: &[u8]) -> Result<Vec<(u32, Value<'_>)>, Undecodable> {
         let mut reader = Reader::new(bytes);
         let mut all = Vec::new();
-        while let Some(field) = reader.next()? {
+        while let Some(field) = reader.field()? {
             all.push(field);
         }
         Ok(all)

@@ -67,8 +67,9 @@ impl Glob {
     pub fn host(pattern: &str) -> Result<Self, String> {
         let pattern = pattern.to_ascii_lowercase();
         if let Some(inner) = pattern.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            let address: Ipv6Addr =
-                inner.parse().map_err(|error| format!("expected an IPv6 address in brackets: {error}"))?;
+            let address: Ipv6Addr = inner
+                .parse()
+                .map_err(|error| format!("expected an IPv6 address in brackets: {error}"))?;
             let text = format!("[{address}]");
             return Self::compile('.', &text.split('.').collect::<Vec<_>>());
         }

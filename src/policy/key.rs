@@ -182,9 +182,8 @@ impl<'s> Key<'s> {
     pub fn allows(&self, client: Option<IpAddr>) -> bool {
         match self.networks() {
             Some(Networks::Any) => true,
-            Some(Networks::Listed(networks)) => {
-                client.is_some_and(|address| networks.iter().any(|network| network.contains(&address)))
-            }
+            Some(Networks::Listed(networks)) => client
+                .is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
             None => false,
         }
     }
@@ -282,7 +281,10 @@ impl Builder {
         for (value, (digest, validity)) in slots.into_iter().enumerate() {
             let slot = Slot { entry: number, validity };
             if let Some(first) = self.keys.by_digest.insert(digest, slot) {
-                let by = self.keys.entry(first.entry).map_or_else(String::new, |key| key.id().to_owned());
+                let by = self
+                    .keys
+                    .entry(first.entry)
+                    .map_or_else(String::new, |key| key.id().to_owned());
                 return Err(Taken { by, value });
             }
         }
@@ -298,7 +300,11 @@ impl Builder {
     }
 }
 
-fn intern_text(table: &mut Vec<Box<str>>, index: &mut HashMap<Box<str>, u32>, text: Option<&str>) -> u32 {
+fn intern_text(
+    table: &mut Vec<Box<str>>,
+    index: &mut HashMap<Box<str>, u32>,
+    text: Option<&str>,
+) -> u32 {
     match text {
         None => 0,
         Some(text) => match index.get(text) {

@@ -133,7 +133,13 @@ impl Rules {
     }
 
     /// Which rule decides about a request. `named` is the rule that the route names, if it does.
-    pub fn select(&self, named: Option<&str>, host: &str, path: &str, method: &str) -> Selected<'_> {
+    pub fn select(
+        &self,
+        named: Option<&str>,
+        host: &str,
+        path: &str,
+        method: &str,
+    ) -> Selected<'_> {
         let Some(id) = named else {
             return match self.selectors.iter().find(|selector| selector.covers(host, path)) {
                 Some(selector) => selector.rule_for(method),

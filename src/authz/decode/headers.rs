@@ -46,7 +46,9 @@ impl<'a> Headers<'a> {
                 continue;
             }
             // Envoy's names are in lower case. A name that is not would slip past every comparison.
-            if name.is_empty() || name.bytes().any(|b| b.is_ascii_uppercase() || !(0x21..0x7f).contains(&b)) {
+            if name.is_empty()
+                || name.bytes().any(|b| b.is_ascii_uppercase() || !(0x21..0x7f).contains(&b))
+            {
                 return Err(invalid);
             }
             if folded(name).is_some_and(|folded| is_owned(&folded)) {

@@ -1,0 +1,134 @@
+//! Single values: names, header names, dates, networks.
+
+use ipnet::IpNet;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::policy::finding::{Finding, Place};
+use crate::policy::key::Validity;
+
+/// Everything that is wrong, in the order found.
+#[derive(Debug, Default)]
+pub(super) struct Findings(Vec<Finding>);
+
+impl Findings {
+    pub(super) fn push(&mut self, finding: Finding) {
+        self.0.push(finding);
+    }
+
+    /// The value, if nothing was found.
+    pub(super) fn none_or<T>(self, value: T) -> Result<T, Vec<Finding>> {
+        if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+}
+
+/// Text of the file as a message shows it: in quotes, shortened, without control characters.
+pub(super) fn quoted(text: &str) -> String {
+    const SHOWN: usize = 60;
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('…');
+    }
+    format!("{shown:?}")
+}
+
+const MAX_NAME: usize = 128;
+
+/// A name that goes into header values, logs and metadata: identifiers, roles, tiers, tenants,
+/// scopes.
+pub(super) fn name(text: &str) -> Result<(), String> {
+    let plain = |b: u8| (0x21..0x7f).contains(&b) && !matches!(b, b'"' | b'\\' | b',');
+    if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(plain) {
+        return Err(format!(
+            "expected a name of 1 to {MAX_NAME} visible ASCII characters without spaces, quotes, \
+             backslashes and commas, found {}",
+            quoted(text)
+        ));
+    }
+    Ok(())
+}
+
+/// A header name (RFC 9110 section 5.1), in lower case.
+pub(super) fn header_name(text: &str) -> Result<Box<str>, String> {
+    /// Envoy or HTTP itself reads or removes these.
+    const TAKEN: [&str; 8] = [
+        "host",
+        "connection",
+        "content-length",
+        "content-type",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+        "x-forwarded-for",
+    ];
+    let name = text.to_ascii_lowercase();
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(token) {
+        return Err(format!("expected the name of a header, found {}", quoted(text)));
+    }
+    if TAKEN.contains(&&*name) {
+        return Err(format!("`{name}` cannot carry a credential"));
+    }
+    Ok(name.into())
+}
+
+/// `not_before` and `expires_at` of one object.
+pub(super) fn validity(
+    not_before: Option<&str>,
+    expires_at: Option<&str>,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Validity {
+    let mut date = |field: &str, text: Option<&str>| {
+        let text = text?;
+        let date = OffsetDateTime::parse(text, &Rfc3339);
+        if date.is_err() {
+            findings.push(place.field(field).report(format!(
+                "expected a date such as \"2027-01-31T00:00:00Z\" (RFC 3339), found {}",
+                quoted(text)
+            )));
+        }
+        // An unreadable date has just been reported, so what stands in its place is never used.
+        date.map_or(None, |date| Some(date.unix_timestamp()))
+    };
+    let validity = Validity {
+        not_before: date("not_before", not_before),
+        expires_at: date("expires_at", expires_at),
+    };
+    if let (Some(start), Some(end)) = (validity.not_before, validity.expires_at)
+        && start >= end
+    {
+        findings.push(place.field("expires_at").report("expected a date after not_before"));
+    }
+    validity
+}
+
+/// A network such as `10.0.0.0/8`.
+pub(super) fn network(text: &str) -> Result<IpNet, String> {
+    let expected = "expected a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
+    let network: IpNet = text.parse().map_err(|_not_a_network| {
+        // An address alone is the likeliest slip; its full-length network is what it means.
+        let hint = match text.parse::<std::net::IpAddr>() {
+            Ok(address) => format!("; for one address write \"{}\"", IpNet::from(address)),
+            Err(_) => String::new(),
+        };
+        format!("{expected}, found {}{hint}", quoted(text))
+    })?;
+    if network != network.trunc() {
+        return Err(format!(
+            "{} has bits set behind its prefix; write \"{}\"",
+            quoted(text),
+            network.trunc()
+        ));
+    }
+    if let IpNet::V6(v6) = network
+        && v6.prefix_len() >= 96
+        && v6.network().to_ipv4_mapped().is_some()
+    {
+        return Err(format!(
+            "{expected}: an IPv4 network is compared as such, not as {}",
+            quoted(text)
+        ));
+    }
+    Ok(network)
+}

@@ -1,0 +1,79 @@
+//! What an edit changed, in one line.
+
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::Gateway;
+
+/// How many of something came, went and changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Count {
+    added: usize,
+    removed: usize,
+    changed: usize,
+}
+
+/// The difference between two gateways, such as `api_keys +1 -0 ~2, rules reordered`; empty where
+/// nothing that matters has changed.
+pub fn describe(old: Option<&Gateway>, new: Option<&Gateway>) -> String {
+    let mut parts = Vec::new();
+    let mut count = |name: &str, count: Count| {
+        let Count { added, removed, changed } = count;
+        if count != Count::default() {
+            parts.push(format!("{name} +{added} -{removed} ~{changed}"));
+        }
+    };
+    count("api_keys", compare(&keys(old), &keys(new)));
+    count("rate_limit_tiers", compare(&tiers(old), &tiers(new)));
+    let (before, after) = (rules(old), rules(new));
+    let rules = compare(&before.iter().copied().collect(), &after.iter().copied().collect());
+    count("rules", rules);
+    if rules == Count::default() && before != after {
+        parts.push("rules reordered".to_owned());
+    }
+    if old.map(|gateway| (&gateway.options, &gateway.any_key))
+        != new.map(|gateway| (&gateway.options, &gateway.any_key))
+    {
+        parts.push("gateway_config changed".to_owned());
+    }
+    parts.join(", ")
+}
+
+fn compare(old: &HashMap<&str, u64>, new: &HashMap<&str, u64>) -> Count {
+    Count {
+        added: new.keys().filter(|name| !old.contains_key(*name)).count(),
+        removed: old.keys().filter(|name| !new.contains_key(*name)).count(),
+        changed: new
+            .iter()
+            .filter(|(name, print)| old.get(*name).is_some_and(|other| other != *print))
+            .count(),
+    }
+}
+
+fn keys(gateway: Option<&Gateway>) -> HashMap<&str, u64> {
+    gateway.into_iter().flat_map(|g| g.keys.iter()).map(|key| (key.id(), key.fingerprint())).collect()
+}
+
+fn tiers(gateway: Option<&Gateway>) -> HashMap<&str, u64> {
+    gateway
+        .into_iter()
+        .flat_map(|g| &g.tiers)
+        .map(|tier| (&*tier.name, fingerprint(&tier.limits)))
+        .collect()
+}
+
+fn rules(gateway: Option<&Gateway>) -> Vec<(&str, u64)> {
+    let selectors = gateway.into_iter().flat_map(|g| g.rules.selectors());
+    selectors
+        .flat_map(|selector| {
+            let selects = fingerprint(&(&selector.hosts, &selector.paths));
+            selector.rules.iter().map(move |rule| (&*rule.id, fingerprint(&(selects, rule))))
+        })
+        .collect()
+}
+
+fn fingerprint(value: &impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
+}

@@ -1,0 +1,181 @@
+//! From a directory to a [`Snapshot`]: read every file, judge every file, build one.
+
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest, Sha256};
+
+use super::compile::{self, Strictness};
+use super::locate::{self, Errors};
+use super::raw::{self, GatewayFile};
+use super::{Gateway, Revision, Snapshot};
+
+/// The gateway's file.
+pub const GATEWAY: &str = "gateway_config.json";
+/// The egress's file, which this version does not serve.
+pub const EGRESS: &str = "egress_config.json";
+
+/// A file larger than this is not read: a million keys take about 150 MiB.
+const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
+
+/// The files of a directory, as they were at one moment.
+#[derive(Debug)]
+pub struct Files {
+    gateway: Option<Vec<u8>>,
+}
+
+/// Why there is no new snapshot.
+#[derive(Debug)]
+pub enum Error {
+    /// The directory has none of the files.
+    Nothing(PathBuf),
+    /// A file, or the directory, cannot be read.
+    Unreadable(PathBuf, io::Error),
+    /// A file went on changing while it was read.
+    Unsettled(PathBuf),
+    /// A file is there and has nothing in it.
+    Empty(PathBuf),
+    /// A file that was loaded before is gone.
+    Missing(PathBuf),
+    /// A file is larger than any policy.
+    TooLarge(PathBuf),
+    /// A file says something that cannot be used.
+    Invalid(Errors),
+    /// The edit loses most of the keys, and the file does not say that this is meant.
+    Shrunk {
+        /// Keys before.
+        before: usize,
+        /// Keys in the file.
+        after: usize,
+    },
+}
+
+impl Files {
+    /// Reads the policy files of a directory.
+    ///
+    /// # Errors
+    /// The directory or a file cannot be read, or a file is empty. An absent file is none: its side
+    /// is off.
+    pub fn read(directory: &Path) -> Result<Self, Error> {
+        let metadata = fs::metadata(directory);
+        let is_directory = metadata.and_then(|metadata| {
+            if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
+        });
+        is_directory.map_err(|error| Error::Unreadable(directory.to_owned(), error))?;
+        Ok(Self { gateway: read(&directory.join(GATEWAY))? })
+    }
+
+    /// Whether the gateway has a file.
+    pub fn has_gateway(&self) -> bool {
+        self.gateway.is_some()
+    }
+
+    /// SHA-256 over the names and contents.
+    pub fn revision(&self) -> Revision {
+        let mut hasher = Sha256::new();
+        for (name, contents) in [(GATEWAY, &self.gateway)] {
+            let Some(contents) = contents else { continue };
+            for part in [name.as_bytes(), contents] {
+                // The lengths keep one file's end apart from the next one's beginning.
+                hasher.update(u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+                hasher.update(part);
+            }
+        }
+        Revision(HEXLOWER.encode(&hasher.finalize()).into())
+    }
+
+    /// Builds the snapshot that the files describe.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn compile(&self, strictness: Strictness, generation: u64) -> Result<Snapshot, Error> {
+        let gateway = match &self.gateway {
+            Some(bytes) => Some(gateway(bytes, strictness).map_err(Error::Invalid)?),
+            None => None,
+        };
+        Ok(Snapshot { revision: self.revision(), generation, gateway })
+    }
+}
+
+/// A file's contents; `None` where there is no such file.
+fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    const ATTEMPTS: usize = 3;
+    let unreadable = |error| Error::Unreadable(path.to_owned(), error);
+    for _ in 0..ATTEMPTS {
+        let mut file = match File::open(path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(unreadable(error)),
+        };
+        let before = file.metadata().map_err(unreadable)?;
+        if before.len() > MAX_FILE_BYTES {
+            return Err(Error::TooLarge(path.to_owned()));
+        }
+        let mut contents = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
+        file.by_ref().take(MAX_FILE_BYTES).read_to_end(&mut contents).map_err(unreadable)?;
+        let after = file.metadata().map_err(unreadable)?;
+        // An edit in place while we read gives a mixture of both versions.
+        if super::stamp::Stamp::of(&before) == super::stamp::Stamp::of(&after) {
+            if contents.iter().all(u8::is_ascii_whitespace) {
+                return Err(Error::Empty(path.to_owned()));
+            }
+            return Ok(Some(contents));
+        }
+    }
+    Err(Error::Unsettled(path.to_owned()))
+}
+
+/// The fast pass; on failure the second one, which says everything that is wrong and where.
+fn gateway(bytes: &[u8], strictness: Strictness) -> Result<Gateway, Errors> {
+    let text = locate::decode_utf8(GATEWAY, bytes)?;
+    let (fast_error, findings) = match raw::parse::<GatewayFile<'_>>(text) {
+        Ok(file) => match compile::gateway(&file, strictness) {
+            Ok(gateway) => return Ok(gateway),
+            Err(findings) => (None, findings),
+        },
+        Err(error) => (Some(error), Vec::new()),
+    };
+    let why = locate::explain::<GatewayFile<'_>>(GATEWAY, text, fast_error.as_ref());
+    // What is wrong with the sense is told together with what is wrong with the shape.
+    let findings = match why.pruned().map(raw::parse::<GatewayFile<'_>>) {
+        Some(Ok(file)) => compile::gateway(&file, strictness).err().unwrap_or_default(),
+        Some(Err(_)) | None => findings,
+    };
+    Err(why.place(&findings))
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nothing(directory) => write!(
+                f,
+                "{}: expected {GATEWAY} there (the sample is in policy/data)",
+                directory.display()
+            ),
+            Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Unsettled(path) => {
+                write!(f, "{}: went on changing while it was read", path.display())
+            }
+            Self::Empty(path) => write!(f, "{}: is empty", path.display()),
+            Self::Missing(path) => write!(
+                f,
+                "{}: is gone; the policy that was loaded from it still holds",
+                path.display()
+            ),
+            Self::TooLarge(path) => {
+                write!(f, "{}: is larger than {MAX_FILE_BYTES} bytes", path.display())
+            }
+            Self::Invalid(errors) => errors.fmt(f),
+            Self::Shrunk { before, after } => write!(
+                f,
+                "{GATEWAY}: api_keys would go from {before} to {after}: refused in case it is a \
+                 mistake; if it is meant, set \"allow_shrink\": true in gateway_config"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for Error {}

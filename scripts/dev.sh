@@ -83,7 +83,8 @@ start upstream-grpc "$gatepost" demo-upstream --listen 127.0.0.1:9500
 # The sample policy holds public keys, which load only with this.
 GATEPOST_ENV=development start gatepost "$gatepost" authz --policy policy/data \
   --gateway-listen 127.0.0.1:9191 --admin 127.0.0.1:8181 --audit-log -
-start envoy "$envoy" -c envoy/gateway.yaml --use-dynamic-base-id --log-level warning
+start envoy "$envoy" -c envoy/gateway.yaml --use-dynamic-base-id --log-level warning \
+  --file-flush-interval-msec 200
 
 ready "the HTTP upstream" 8090 / 200
 ready "the gRPC upstream" 9500 / 200

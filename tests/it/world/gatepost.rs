@@ -1,0 +1,134 @@
+//! The process under test.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+use super::answer::{Answer, Request};
+use super::http1::Http1;
+use super::http2::Http2;
+use super::patience::eventually;
+use super::process::Process;
+
+/// Where Check calls are answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Socket {
+    Tcp(SocketAddr),
+    Unix(PathBuf),
+}
+
+/// How to start it; kept, so that it can be started again on the same addresses.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    pub(crate) policy: PathBuf,
+    /// The value of `--gateway-listen`.
+    pub(crate) listen: String,
+    pub(crate) env: Vec<(String, String)>,
+    pub(crate) args: Vec<String>,
+}
+
+impl Launch {
+    /// The command, with nothing of this process's own `GATEPOST_*` environment in it. Decision
+    /// lines go to stdout.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = cli(&["authz"]);
+        command.arg("--policy").arg(&self.policy);
+        command.args(["--gateway-listen", &self.listen, "--admin", "127.0.0.1:0"]);
+        command.args(["--audit-log", "-"]).args(&self.args).envs(self.env.iter().cloned());
+        command
+    }
+}
+
+/// `gatepost ARGS...`, for any subcommand.
+pub(crate) fn cli(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("GATEPOST_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(args);
+    command
+}
+
+/// A `gatepost authz` that is ready.
+pub(crate) struct Gatepost {
+    pub(crate) process: Process,
+    pub(crate) socket: Socket,
+    pub(crate) admin: SocketAddr,
+}
+
+impl Gatepost {
+    /// Starts it and waits for its ready line on stderr:
+    /// `gatepost ready: gateway=127.0.0.1:41235 admin=127.0.0.1:41236`.
+    pub(crate) fn start(launch: &Launch) -> Self {
+        let process = Process::start("gatepost", &mut launch.command());
+        let ready = process.stderr.wait_for("gatepost's ready line", |line| {
+            line.split_once("gatepost ready: ").map(|(_, pairs)| pairs.to_owned())
+        });
+        let value = |name: &str| {
+            let pairs = ready.split_whitespace().filter_map(|pair| pair.split_once('='));
+            let mut found = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
+            found.next().unwrap_or_else(|| panic!("no {name}= in the ready line: {ready}"))
+        };
+        let socket = match value("gateway").strip_prefix("unix:") {
+            Some(path) => Socket::Unix(path.into()),
+            None => Socket::Tcp(value("gateway").parse().unwrap()),
+        };
+        let admin = value("admin").parse().unwrap();
+        Self { process, socket, admin }
+    }
+
+    /// A connection for Check calls past Envoy.
+    pub(crate) fn connect(&self) -> Http2 {
+        match &self.socket {
+            Socket::Tcp(address) => Http2::connect(*address),
+            Socket::Unix(path) => Http2::connect_unix(path),
+        }
+    }
+
+    /// GET on the admin port.
+    pub(crate) fn admin(&self, path: &str) -> Answer {
+        Http1::connect(self.admin).send(&Request::get(path))
+    }
+
+    /// One series of `/metrics`, written as it stands there: `name{label="value"}`. 0 when absent,
+    /// as a counter is that has never counted.
+    pub(crate) fn metric(&self, series: &str) -> f64 {
+        let metrics = self.admin("/metrics");
+        assert_eq!(metrics.status, 200);
+        let mut values = metrics.text().lines().filter_map(|line| line.strip_prefix(series));
+        let value = values.find_map(|rest| rest.strip_prefix(' '));
+        value.map_or(0.0, |value| value.parse().unwrap())
+    }
+
+    /// Waits until a decision line with this id has been written.
+    pub(crate) fn decision(&self, id: &str) -> Value {
+        self.process.stdout.wait_for(&format!("the decision line of {id}"), |line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            (line["decision_id"] == id).then_some(line)
+        })
+    }
+
+    /// Resident memory in bytes, from the kernel.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()));
+        let status = status.unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<u64>().unwrap() * 1024
+    }
+
+    /// Waits until a metric has a value, for instance the one that counts reloads.
+    pub(crate) fn wait_for_metric(&self, series: &str, wanted: impl Fn(f64) -> bool) {
+        eventually(&format!("{series} to change"), || wanted(self.metric(series)).then_some(()));
+    }
+}
+
+/// Replaces a file as an editor does: a new one beside it, and a rename.
+pub(crate) fn replace_file(path: &Path, text: &str) {
+    let new = path.with_extension("new");
+    std::fs::write(&new, text).unwrap();
+    std::fs::rename(new, path).unwrap();
+}

@@ -6,6 +6,7 @@
 
 pub mod glob;
 pub mod key;
+pub mod locate;
 pub mod raw;
 pub mod rule;
 

@@ -70,9 +70,17 @@ fn every_mistake_of_shape_has_its_place_and_what_was_expected() {
                 "1:52: rate_limit_tiers.t.requests_per_minute: expected a whole number, found the number 1e999",
             ],
         ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(lines(&text), expected, "{text}");
+    }
+}
+
+#[test]
+fn mistakes_are_found_in_every_kind_of_object() {
+    let cases: Vec<(&str, &[&str])> = vec![
         (
-            r#"{"rules": [{"idd": "x"}, null, {"paths": ["/", {}, [1]]}], "api_keys": {}}"#
-                .to_owned(),
+            r#"{"rules": [{"idd": "x"}, null, {"paths": ["/", {}, [1]]}], "api_keys": {}}"#,
             &[
                 "1:13: rules[0].idd: unknown field, did you mean `id`?",
                 "1:26: rules[1]: expected an object, found null",
@@ -82,21 +90,26 @@ fn every_mistake_of_shape_has_its_place_and_what_was_expected() {
             ],
         ),
         (
-            r#"{"gateway_config": {"allow_any_key": "yes", "trusted_hops": true}}"#.to_owned(),
+            r#"{"gateway_config": {"allow_any_key": "yes", "trusted_hops": true}}"#,
             &[
                 r#"1:38: gateway_config.allow_any_key: expected true or false, found the text "yes""#,
                 "1:61: gateway_config.trusted_hops: expected a whole number, found true",
             ],
         ),
-        ("  [1]".to_owned(), &["1:3: $: expected an object, found a list"]),
-        // The value of an unknown field is not looked into.
+        ("  [1]", &["1:3: $: expected an object, found a list"]),
+        // Among keys a text of the length of a key is not shown; elsewhere it is.
         (
-            r#"{"rulez": [{"a": 1, "a": 2}]}"#.to_owned(),
-            &["1:2: rulez: unknown field, did you mean `rules`?"],
+            r#"{"api_keys": [{"enabled": "no longer than it takes"}], "rules": "no longer than it takes"}"#,
+            &[
+                "1:27: api_keys[0].enabled: expected true or false, found a text",
+                r#"1:65: rules: expected a list, found the text "no longer than it takes""#,
+            ],
         ),
+        // The value of an unknown field is not looked into.
+        (r#"{"rulez": [{"a": 1, "a": 2}]}"#, &["1:2: rulez: unknown field, did you mean `rules`?"]),
     ];
     for (text, expected) in cases {
-        assert_eq!(lines(&text), expected, "{text}");
+        assert_eq!(lines(text), expected, "{text}");
     }
 }
 

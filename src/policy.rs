@@ -8,6 +8,7 @@ pub mod compile;
 pub mod finding;
 pub mod glob;
 pub mod key;
+pub mod locate;
 pub mod raw;
 pub mod rule;
 

@@ -7,3 +7,4 @@ pub mod clock;
 pub mod denial;
 pub mod lifecycle;
 pub mod policy;
+pub mod cli;

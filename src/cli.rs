@@ -1,3 +1,4 @@
 //! One file for each subcommand.
 
 pub mod demo_upstream;
+pub mod keys;

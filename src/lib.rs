@@ -5,9 +5,10 @@
 
 pub mod clock;
 pub mod denial;
+pub mod telemetry;
 pub mod lifecycle;
+pub mod audit;
 pub mod policy;
 pub mod ratelimit;
 pub mod authz;
-
 pub mod cli;

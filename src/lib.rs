@@ -3,6 +3,8 @@
 //! The modules stand in the order in which a request meets them, which is also the order in which
 //! they depend on each other: a module imports only what stands above it.
 
+pub mod audit;
 pub mod clock;
 pub mod denial;
 pub mod policy;
+pub mod telemetry;

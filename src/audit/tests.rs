@@ -1,0 +1,433 @@
+//! The log against files, pipes and sinks that misbehave.
+
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::PermissionsExt;
+use std::sync::mpsc;
+use std::{fs, iter};
+
+use proptest::prelude::*;
+use serde_json::Value;
+
+use super::*;
+use crate::denial::{Denial, Invalid, Window};
+use crate::telemetry::{Outcome, Side};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What was written, for a sink in memory.
+#[derive(Clone, Default)]
+struct Memory(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Takes a few bytes, then fails in every way there is, and so on.
+struct Moody(Memory, u32);
+
+impl Write for Moody {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.1 += 1;
+        match self.1 % 5 {
+            0 => Err(io::ErrorKind::StorageFull.into()),
+            1 => Err(io::ErrorKind::Interrupted.into()),
+            2 => Err(io::ErrorKind::WouldBlock.into()),
+            3 => Ok(0),
+            _ => self.0.write(&bytes[..bytes.len().min(997)]),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn ids() -> Ids {
+    Ids::new().unwrap()
+}
+
+fn record(ids: &Ids) -> Record<'static> {
+    let outcome = Outcome::Deny(Denial::CredentialInvalid(Invalid::Expired));
+    Record::new(Now::read(), ids.next(), Side::Gateway, outcome)
+}
+
+/// A record of everyday length.
+fn typical(ids: &Ids) -> Record<'static> {
+    const LIMITS: &[Limit] = &[
+        Limit { window: Window::Minute, remaining: 59, limit: 60 },
+        Limit { window: Window::Hour, remaining: 999, limit: 1_000 },
+    ];
+    Record {
+        latency: Duration::from_nanos(1_849),
+        rule: Some("orders-read"),
+        key_id: Some("acme-production"),
+        role: Some("user"),
+        tier: Some("standard"),
+        tenant: Some("acme"),
+        method: Some("GET"),
+        host: Some("api.example.com"),
+        path: Some("/v1/orders/8812/items"),
+        client: Some("203.0.113.9".parse().unwrap()),
+        limits: LIMITS,
+        revision: Some("9f86d081884c7d65"),
+        generation: Some(3),
+        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
+        request_id: Some("8b7f6e5d-4c3b-4a29-9817-060504030201"),
+        ..Record::new(Now::read(), ids.next(), Side::Gateway, Outcome::Allow)
+    }
+}
+
+fn start(sink: impl Write + Send + 'static, capacity: usize) -> (Log, Ids) {
+    let ids = ids();
+    (Log::start(sink, LastLine::Finished, capacity, ids.boot()).unwrap(), ids)
+}
+
+fn parse(bytes: &[u8]) -> Vec<Value> {
+    assert_eq!(bytes.last(), Some(&b'\n'), "the last line is not finished");
+    bytes
+        .strip_suffix(b"\n")
+        .unwrap()
+        .split(|&byte| byte == b'\n')
+        .map(|line| serde_json::from_slice(line).unwrap())
+        .collect()
+}
+
+/// Checks that the lines are one whole run whose numbers are all accounted for, in order; returns
+/// how many decisions there are and how many are missing.
+fn audit(lines: &[Value]) -> (u64, u64) {
+    let (first, rest) = lines.split_first().unwrap();
+    let (last, rest) = rest.split_last().unwrap();
+    assert_eq!((&first["type"], &last["type"]), (&"start".into(), &"end".into()));
+    assert_eq!(first["boot"], last["boot"]);
+    let (mut seq, mut decisions, mut missing) = (0, 0, 0);
+    for line in rest {
+        if line["type"] == "gap" {
+            assert_eq!(line["from"], seq + 1, "{line}");
+            assert_eq!(line["cause"], "queue_full");
+            seq = line["to"].as_u64().unwrap();
+            missing += seq + 1 - line["from"].as_u64().unwrap();
+        } else {
+            assert_eq!((&line["type"], &line["seq"]), (&"decision".into(), &(seq + 1).into()));
+            seq += 1;
+            decisions += 1;
+        }
+    }
+    assert!(lines.iter().all(|line| line["v"] == 1 && line["ts"].is_string()));
+    assert_eq!(last["last_seq"], seq);
+    (decisions, missing)
+}
+
+fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Now::read().monotonic + PATIENCE;
+    while !condition() {
+        assert!(Now::read().monotonic < deadline, "never: {what}");
+        thread::yield_now();
+    }
+}
+
+#[test]
+fn a_line_says_what_was_decided_and_leaves_out_what_is_absent() {
+    let memory = Memory::default();
+    let (log, ids) = start(memory.clone(), QUEUE_BYTES);
+    let now = Now { unix: Duration::new(1_772_323_199, 1_000), monotonic: Duration::ZERO };
+    let full = Record { now, path: Some("/a?token=canary"), ..typical(&ids) };
+    let bare = Record { now, ..record(&ids) };
+    log.append(&full);
+    log.append(&bare);
+    log.append(&Record { outcome: Outcome::Shadow(Denial::RateLimited(Window::Hour)), ..bare });
+    log.shutdown(PATIENCE).unwrap();
+    let lines = parse(&memory.0.lock().unwrap());
+    assert_eq!(
+        lines[1],
+        serde_json::json!({
+            "v": 1, "seq": 1, "type": "decision", "ts": "2026-02-28T23:59:59.000001Z",
+            "decision_id": full.decision_id.as_str(), "side": "gateway", "outcome": "allow",
+            "rule": "orders-read", "key_id": "acme-production", "role": "user",
+            "tier": "standard", "tenant": "acme", "method": "GET", "host": "api.example.com",
+            "path": "/a", "client": "203.0.113.9", "revision": "9f86d081884c7d65",
+            "limits": {
+                "minute": {"remaining": 59, "limit": 60},
+                "hour": {"remaining": 999, "limit": 1000},
+            },
+            "generation": 3, "latency_us": 1.8, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+            "request_id": "8b7f6e5d-4c3b-4a29-9817-060504030201",
+        })
+    );
+    assert_eq!(
+        lines[2],
+        serde_json::json!({
+            "v": 1, "seq": 2, "type": "decision", "ts": "2026-02-28T23:59:59.000001Z",
+            "decision_id": bare.decision_id.as_str(), "side": "gateway", "outcome": "deny",
+            "reason": "credential_invalid", "detail": "expired", "latency_us": 0.0,
+        })
+    );
+    assert_eq!((&lines[3]["outcome"], &lines[3]["detail"]), (&"shadow".into(), &"hour".into()));
+}
+
+/// A record with this text in every field that takes one.
+fn filled<'a>(ids: &Ids, text: &'a str, limits: &'a [Limit]) -> Record<'a> {
+    let some = Some(text);
+    Record {
+        latency: Duration::MAX,
+        rule: some,
+        key_id: some,
+        role: some,
+        tier: some,
+        tenant: some,
+        method: some,
+        host: some,
+        path: some,
+        client: Some("2001:db8:ffff:ffff:ffff:ffff:255.255.255.255".parse().unwrap()),
+        limits,
+        revision: some,
+        generation: Some(u64::MAX),
+        trace_id: some,
+        request_id: some,
+        ..record(ids)
+    }
+}
+
+#[test]
+fn the_longest_line_keeps_its_bound() {
+    let ids = ids();
+    let limits = [Limit { window: Window::Minute, remaining: u64::MAX, limit: u64::MAX }; 9];
+    for text in ["x", "\"", "\u{1}", "é", "€", "\u{10348}", "\u{202e}"] {
+        let text = text.repeat(MAX_LINE);
+        let mut body = Vec::new();
+        filled(&ids, &text, &limits).write(&mut body);
+        let head = "{\"v\":1,\"seq\":18446744073709551615,".len();
+        assert!(body.len() + head <= MAX_LINE, "{} bytes", body.len() + head);
+        body.insert(0, b'{');
+        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["truncated"], true);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_breaks_out_of_its_field(text in "[\\PC\\x00-\\x1f\"\\\\,:{}\u{7f}-\u{9f}\u{2028}]{0,5}") {
+        let ids = ids();
+        let mut line = b"{".to_vec();
+        let mut body = Vec::new();
+        filled(&ids, &text, &[]).write(&mut body);
+        line.extend(body);
+        prop_assert_eq!(line.iter().filter(|&&byte| byte < b' ').count(), 1);
+        let line: Value = serde_json::from_slice(&line).unwrap();
+        let names: BTreeSet<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
+        let fields = [
+            "rule", "key_id", "role", "tier", "tenant", "method", "host", "revision", "trace_id",
+            "request_id",
+        ];
+        for name in fields {
+            prop_assert_eq!(&line[name], &text);
+        }
+        let others = [
+            "type", "ts", "decision_id", "side", "outcome", "reason", "detail", "path", "client",
+            "generation", "latency_us",
+        ];
+        prop_assert_eq!(names, fields.into_iter().chain(others).collect::<BTreeSet<_>>());
+    }
+}
+
+#[test]
+fn numbers_follow_each_other_whoever_appends() {
+    let memory = Memory::default();
+    let (log, ids) = start(memory.clone(), QUEUE_BYTES);
+    thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..1_000 {
+                    log.append(&typical(&ids));
+                }
+            });
+        }
+    });
+    let watcher = log.clone();
+    log.shutdown(PATIENCE).unwrap();
+    let lines = parse(&memory.0.lock().unwrap());
+    assert_eq!(audit(&lines), (8_000, 0));
+    let distinct: BTreeSet<&str> =
+        lines.iter().filter_map(|line| line["decision_id"].as_str()).collect();
+    assert_eq!(distinct.len(), 8_000);
+    let health = watcher.health();
+    assert_eq!((health.written, health.dropped, health.queued_bytes), (8_000, 0, 0));
+    // After its end, the log counts what it can no longer take.
+    watcher.append(&record(&ids));
+    assert_eq!(watcher.health().dropped, 1);
+    assert_eq!(parse(&memory.0.lock().unwrap()).len(), lines.len());
+}
+
+#[test]
+fn a_stalled_reader_costs_bounded_memory_and_the_gap_is_named() {
+    const CAPACITY: usize = 300_000;
+    let (reader, writer) = io::pipe().unwrap();
+    let (log, ids) = start(writer, CAPACITY);
+    let mut appended: u64 = 0;
+    while log.health().dropped < 500 {
+        log.append(&typical(&ids));
+        appended += 1;
+        assert!(log.health().queued_bytes <= CAPACITY);
+        assert!(appended < 100_000, "nothing is ever dropped");
+    }
+    assert!(log.health().queued_bytes > CAPACITY - MAX_LINE, "the queue was not used");
+    assert_eq!(log.health().error, None, "slow is not broken");
+
+    // The gap comes without a further decision to bring it.
+    let (sender, lines) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(reader).lines() {
+            sender.send(serde_json::from_str::<Value>(&line.unwrap()).unwrap()).unwrap();
+        }
+    });
+    let next = || lines.recv_timeout(PATIENCE).unwrap();
+    let gap = iter::repeat_with(next).find(|line| line["type"] == "gap").unwrap();
+    let missing = gap["to"].as_u64().unwrap() + 1 - gap["from"].as_u64().unwrap();
+    assert_eq!((missing, &gap["to"]), (log.health().dropped, &appended.into()));
+
+    log.append(&typical(&ids));
+    log.shutdown(PATIENCE).unwrap();
+    assert_eq!(next()["seq"], appended + 1);
+    assert_eq!(next()["last_seq"], appended + 1);
+}
+
+#[test]
+fn a_reader_that_cannot_keep_up_gets_every_line_or_its_gap() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let (log, ids) = start(writer, 40_000);
+    let watcher = log.clone();
+    let collected = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).unwrap();
+        bytes
+    });
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| (0..2_000).for_each(|_| log.append(&typical(&ids))));
+        }
+    });
+    log.shutdown(PATIENCE).unwrap();
+    let Health { written, dropped, .. } = watcher.health();
+    assert_eq!(written + dropped, 8_000);
+    drop(watcher);
+    assert_eq!(audit(&parse(&collected.join().unwrap())), (written, dropped));
+}
+
+#[test]
+fn a_sink_in_every_mood_gets_every_byte_once() {
+    let memory = Memory::default();
+    let (log, ids) = start(Moody(memory.clone(), 0), QUEUE_BYTES);
+    for _ in 0..20 {
+        log.append(&typical(&ids));
+    }
+    let watcher = log.clone();
+    log.shutdown(PATIENCE).unwrap();
+    assert_eq!(audit(&parse(&memory.0.lock().unwrap())), (20, 0));
+    let health = watcher.health();
+    assert!(health.errors > 5, "{health:?}");
+    assert_eq!((health.written, health.error), (20, None));
+}
+
+#[test]
+fn a_full_disk_is_visible_and_loses_nothing_by_itself() {
+    let ids = ids();
+    let sink = Sink::Path("/dev/full".into());
+    let log = Log::open(&sink, QUEUE_BYTES, ids.boot()).unwrap();
+    for _ in 0..10 {
+        log.append(&record(&ids));
+    }
+    until("the error is visible", || log.health().error.is_some());
+    until("it is tried again", || log.health().errors > 1);
+    let health = log.health();
+    assert!(health.error.as_deref().unwrap().contains("No space left"), "{health:?}");
+    assert_eq!((health.written, health.dropped), (0, 0));
+    let lost = log.shutdown(Duration::from_millis(30)).unwrap_err();
+    assert!(lost.bytes > health.queued_bytes, "the end record is lost too");
+    assert!(lost.to_string().contains("No space left"), "{lost}");
+}
+
+#[test]
+fn a_reader_that_is_gone_is_an_error_that_can_be_seen() {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    let (log, ids) = start(writer, QUEUE_BYTES);
+    log.append(&record(&ids));
+    until("the error is visible", || log.health().error.is_some());
+    assert!(log.health().error.unwrap().contains("Broken pipe"));
+    assert!(log.shutdown(Duration::ZERO).is_err());
+}
+
+#[test]
+fn a_stalled_reader_does_not_hold_up_the_end_for_ever() {
+    let (_reader, writer) = io::pipe().unwrap();
+    let (log, ids) = start(writer, QUEUE_BYTES);
+    for _ in 0..1_000 {
+        log.append(&typical(&ids));
+    }
+    let lost = log.shutdown(Duration::from_millis(30)).unwrap_err();
+    assert!(lost.bytes > 0 && lost.cause.is_none(), "{lost:?}");
+}
+
+#[test]
+fn a_named_pipe_without_a_reader_does_not_hold_up_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fifo");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    let (sender, opened) = mpsc::channel();
+    let (sink, boot) = (Sink::Path(path.clone()), ids().boot());
+    thread::spawn(move || sender.send(Log::open(&sink, QUEUE_BYTES, boot)));
+    let log = opened.recv_timeout(PATIENCE).unwrap().unwrap();
+    let mut line = String::new();
+    BufReader::new(File::open(path).unwrap()).read_line(&mut line).unwrap();
+    assert!(line.contains("\"type\":\"start\""), "{line}");
+    log.shutdown(PATIENCE).unwrap();
+}
+
+#[test]
+fn files_are_private_appended_to_and_repaired_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("decisions.jsonl");
+    let run = || {
+        let ids = ids();
+        let log = Log::open(&Sink::Path(path.clone()), QUEUE_BYTES, ids.boot()).unwrap();
+        log.append(&record(&ids));
+        log.shutdown(PATIENCE).unwrap();
+        fs::read(&path).unwrap()
+    };
+    let first = run();
+    assert_eq!(audit(&parse(&first)), (1, 0));
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let second = run();
+    assert_eq!(audit(&parse(second.strip_prefix(first.as_slice()).unwrap())), (1, 0));
+
+    let crashed = [&first[..], b"{\"v\":1,\"seq\":2,\"ty"].concat();
+    fs::write(&path, &crashed).unwrap();
+    let third = run();
+    let repaired = third.strip_prefix(crashed.as_slice()).unwrap().strip_prefix(b"\n").unwrap();
+    assert_eq!(audit(&parse(repaired)), (1, 0));
+}
+
+#[test]
+fn a_file_that_cannot_be_opened_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let missing = Sink::Path(dir.path().join("no/such/dir"));
+    assert!(Log::open(&missing, QUEUE_BYTES, ids().boot()).is_err());
+}
+
+#[test]
+fn what_is_queued_is_written_even_if_nobody_shuts_the_log_down() {
+    let (mut reader, writer) = io::pipe().unwrap();
+    let (log, ids) = start(writer, QUEUE_BYTES);
+    log.append(&record(&ids));
+    drop(log);
+    let mut bytes = Vec::new();
+    reader.read_to_end(&mut bytes).unwrap();
+    assert_eq!(audit(&parse(&bytes)), (1, 0));
+}

@@ -4,13 +4,17 @@
 //! request ever sees half an edit. Nothing here can be invalid: `compile` is the only way in. No
 //! serde, no I/O.
 
-pub mod compile;
-pub mod finding;
 pub mod glob;
 pub mod key;
-pub mod locate;
-pub mod raw;
 pub mod rule;
+pub mod raw;
+pub mod locate;
+pub mod place;
+pub mod compile;
+pub mod stamp;
+pub mod load;
+pub mod changes;
+pub mod reload;
 
 use std::fmt;
 

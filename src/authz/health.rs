@@ -52,7 +52,10 @@ impl Health for Readout {
 
     type WatchStream = Answers;
 
-    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Answers>, Status> {
+    async fn watch(
+        &self,
+        request: Request<HealthCheckRequest>,
+    ) -> Result<Response<Answers>, Status> {
         if !is_known(request.get_ref()) {
             // The protocol wants the stream kept open: the service might be registered later. Here
             // none ever is, and saying so ends the matter.

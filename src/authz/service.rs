@@ -29,7 +29,7 @@ pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The largest `CheckRequest` taken, in bytes. Envoy sends 60 KiB of headers unless told otherwise,
-/// and no body unless `with_request_body` is set; what is larger gets RESOURCE_EXHAUSTED, which
+/// and no body unless `with_request_body` is set; what is larger gets `RESOURCE_EXHAUSTED`, which
 /// Envoy answers as `status_on_error` says.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 
@@ -64,7 +64,7 @@ impl Authorizer {
         self.metrics.decided(self.side, outcome, latency);
         if let Some(log) = &self.log {
             let record = Record { latency, ..Record::new(start, decision_id, self.side, outcome) };
-            append(log, &decision, record);
+            append(log, &decision, &record);
         }
         response
     }
@@ -80,7 +80,7 @@ fn outcome(decision: &Decision<'_>) -> Outcome {
 
 /// Method, host and path stand in the log also when they could not be judged, as far as they are
 /// text.
-fn append(log: &Log, decision: &Decision<'_>, record: Record<'_>) {
+fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
     let (key_id, role, tier, tenant) = decision.who();
     let facts = &decision.facts;
     let request = decision.request.as_ref();
@@ -106,7 +106,7 @@ fn append(log: &Log, decision: &Decision<'_>, record: Record<'_>) {
         generation: Some(decision.snapshot.generation),
         trace_id: request.and_then(|request| request.trace_id()),
         request_id: unless_empty(std::str::from_utf8(facts.id).unwrap_or("")),
-        ..record
+        ..*record
     });
 }
 

@@ -51,7 +51,11 @@ fn compare(old: &HashMap<&str, u64>, new: &HashMap<&str, u64>) -> Count {
 }
 
 fn keys(gateway: Option<&Gateway>) -> HashMap<&str, u64> {
-    gateway.into_iter().flat_map(|g| g.keys.iter()).map(|key| (key.id(), key.fingerprint())).collect()
+    gateway
+        .into_iter()
+        .flat_map(|g| g.keys.iter())
+        .map(|key| (key.id(), key.fingerprint()))
+        .collect()
 }
 
 fn tiers(gateway: Option<&Gateway>) -> HashMap<&str, u64> {

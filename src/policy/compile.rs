@@ -4,7 +4,8 @@ mod keys;
 mod rules;
 mod value;
 
-use super::finding::{Finding, Place};
+use super::locate::{Finding, quote};
+use super::place::Place;
 use super::raw::{self, Text};
 use super::rule::CredentialHeaders;
 use super::{Gateway, Limit, Limits, Options, RateLimitHeaders, Tier};
@@ -81,7 +82,7 @@ fn options(written: &raw::Options<'_>, place: Place<'_>, findings: &mut Findings
             let place = place.field("ratelimit_headers");
             findings.push(place.report(format!(
                 "expected \"ietf\", \"legacy\", \"both\" or \"off\", found {}",
-                value::quoted(other)
+                quote(other)
             )));
             RateLimitHeaders::Ietf
         }

@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -88,9 +88,11 @@ impl Waker {
         self.ring();
     }
 
-    /// A full bell has been rung and not yet been heard, a closed one no longer matters.
     fn ring(&self) {
-        drop(self.bell.try_send(()));
+        match self.bell.try_send(()) {
+            // A full bell has been rung and not yet been heard; a closed one no longer matters.
+            Ok(()) | Err(TrySendError::Full(()) | TrySendError::Disconnected(())) => {}
+        }
     }
 }
 
@@ -133,7 +135,10 @@ impl Reloader {
     /// # Errors
     /// The system cannot watch files at all. (A directory that cannot be watched is looked at every
     /// 250 ms all the same.)
-    pub fn prepare(self, seen: Found) -> Result<(Waker, impl FnOnce() + Send + 'static), notify::Error> {
+    pub fn prepare(
+        self,
+        seen: Found,
+    ) -> Result<(Waker, impl FnOnce() + Send + 'static), notify::Error> {
         let (sender, bell) = sync_channel(1);
         let asked = Arc::new(Asked::default());
         let waker = Waker { bell: sender, asked: Arc::clone(&asked) };
@@ -246,7 +251,8 @@ impl Reloader {
         }
         let new = files.compile(self.strictness, old.generation.saturating_add(1))?;
         if let (Some(before), Some(after)) = (&old.gateway, &new.gateway) {
-            let (before, after, allowed) = (before.keys.len(), after.keys.len(), after.options.allow_shrink);
+            let (before, after, allowed) =
+                (before.keys.len(), after.keys.len(), after.options.allow_shrink);
             let lost = before.saturating_sub(after);
             if lost >= GUARDED_LOSS && lost > before / 2 && !allowed {
                 return Err(Error::Shrunk { before, after });

@@ -7,7 +7,7 @@ use std::path::Path;
 
 /// Device, inode, size, and the times of the last change to contents and attributes.
 ///
-/// Editors, `mv`, ConfigMaps and NFS change at least one of them. The attribute time is what shows
+/// Editors, `mv`, `ConfigMap`s and NFS change at least one of them. The attribute time is what shows
 /// an edit that keeps the size within one tick of the modification time's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamp {

@@ -5,15 +5,13 @@ use std::collections::HashMap;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest as _, Sha256};
 
-use super::value::{self, Findings, quoted};
+use super::value::{self, Findings, MIN_KEY_CHARACTERS, shown};
 use super::{DEFAULT_TIER, Strictness};
 use crate::policy::Tier;
-use crate::policy::finding::Place;
 use crate::policy::key::{Builder, Digest, Keys, Networks, NewKey, Validity};
+use crate::policy::place::Place;
 use crate::policy::raw::{self, ApiKey, KeySlot, Secret, Text};
 
-/// 128 bits in base64.
-const MIN_KEY_CHARACTERS: usize = 22;
 /// What a request may carry: `authenticate` looks up nothing longer.
 const MAX_KEY_BYTES: usize = 1024;
 /// The key of the original system's own sample file: everybody knows it.
@@ -37,12 +35,12 @@ pub(super) fn compile(
         let place = place.index(index);
         let id = key.id.as_deref().unwrap_or("");
         if key.id.is_none() {
-            findings.push(place.report("expected a field `id`"));
+            findings.push(place.field("id").report("expected a field `id`"));
         } else if let Err(message) = value::name(id) {
             findings.push(place.field("id").report(message));
         } else if let Some(first) = ids.insert(id, index) {
             let message =
-                format!("expected an id of its own: api_keys[{first}] has {} too", quoted(id));
+                format!("expected an id of its own: api_keys[{first}] has {} too", shown(id));
             findings.push(place.field("id").report(message));
         }
         add(&mut builder, key, id, place, &context, findings);
@@ -95,7 +93,7 @@ fn add(
         let message = if taken.by == id {
             "expected two different values: both are the same key".to_owned()
         } else {
-            format!("expected a key of its own: {} has the same", quoted(&taken.by))
+            format!("expected a key of its own: {} has the same", shown(&taken.by))
         };
         let keys = place.field("keys");
         let slot = keys.index(taken.value);
@@ -208,15 +206,17 @@ fn tier(key: &ApiKey<'_>, place: Place<'_>, context: &Context<'_>, findings: &mu
     }
     let mut known: Vec<&str> = context.tiers.keys().copied().collect();
     known.sort_unstable();
-    findings.push(if key.rate_limit_tier.is_some() {
-        place.field("rate_limit_tier").report(format!(
-            "expected a tier of rate_limit_tiers ({}), found {}",
-            if known.is_empty() { "there is none".to_owned() } else { known.join(", ") },
-            quoted(name)
-        ))
+    let tiers = Place::Root;
+    let tiers = tiers.field("rate_limit_tiers");
+    let finding = if key.rate_limit_tier.is_some() {
+        let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+        let message =
+            format!("expected a tier of rate_limit_tiers ({known}), found {}", shown(name));
+        place.field("rate_limit_tier").report(message)
     } else {
         place.report(format!("names no tier, and rate_limit_tiers has no `{DEFAULT_TIER}`"))
-    });
+    };
+    findings.push(finding.given(tiers.field(name).path()));
     u16::MAX
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::credential_headers;
-use super::value::{self, Findings, quoted};
-use crate::policy::finding::Place;
+use super::value::{self, Findings};
 use crate::policy::glob::Glob;
+use crate::policy::locate::quote;
+use crate::policy::place::Place;
 use crate::policy::raw::{self, Text};
 use crate::policy::rule::{Auth, Escapes, Methods, Mode, Rule, Rules, Selector};
 
@@ -35,12 +36,12 @@ pub(super) fn compile(
         let place = place.index(index);
         let id = raw.id.as_deref().unwrap_or("");
         if raw.id.is_none() {
-            findings.push(place.report("expected a field `id`"));
+            findings.push(place.field("id").report("expected a field `id`"));
         } else if let Err(message) = value::name(id) {
             findings.push(place.field("id").report(message));
         } else if let Some(first) = ids.insert(id, index) {
             let message =
-                format!("expected an id of its own: rules[{first}] has {} too", quoted(id));
+                format!("expected an id of its own: rules[{first}] has {} too", quote(id));
             findings.push(place.field("id").report(message));
         }
         let rule = rule(raw, id, place, findings);
@@ -88,7 +89,7 @@ fn overlap(
             findings.push(at.report(format!(
                 "rule {} has the same hosts and paths and answers for {method} already; \
                  give each its own methods",
-                quoted(&other.id)
+                quote(&other.id)
             )));
         }
     }
@@ -99,7 +100,7 @@ fn rule(raw: &raw::Rule<'_>, id: &str, place: Place<'_>, findings: &mut Findings
         None | Some("api_key") => Auth::Key,
         Some("none") => Auth::None,
         Some(other) => {
-            let message = format!("expected \"api_key\" or \"none\", found {}", quoted(other));
+            let message = format!("expected \"api_key\" or \"none\", found {}", quote(other));
             findings.push(place.field("auth").report(message));
             Auth::Key
         }
@@ -108,7 +109,7 @@ fn rule(raw: &raw::Rule<'_>, id: &str, place: Place<'_>, findings: &mut Findings
         None | Some("enforce") => Mode::Enforce,
         Some("shadow") => Mode::Shadow,
         Some(other) => {
-            let message = format!("expected \"enforce\" or \"shadow\", found {}", quoted(other));
+            let message = format!("expected \"enforce\" or \"shadow\", found {}", quote(other));
             findings.push(place.field("mode").report(message));
             Mode::Enforce
         }
@@ -182,7 +183,7 @@ fn methods(
             Ok(method) => methods.push(method),
             Err(message) => {
                 findings
-                    .push(place.index(index).report(format!("{message}, found {}", quoted(text))));
+                    .push(place.index(index).report(format!("{message}, found {}", quote(text))));
             }
         }
     }
@@ -203,7 +204,7 @@ fn hosts(
 
 fn paths(written: Option<&[Text<'_>]>, place: Place<'_>, findings: &mut Findings) -> Box<[Glob]> {
     match written {
-        None => findings.push(place.report("expected a field `paths`")),
+        None => findings.push(place.field("paths").report("expected a field `paths`")),
         Some([]) => {
             findings.push(place.field("paths").report("names no path: the rule selects nothing"));
         }
@@ -224,7 +225,7 @@ fn globs(
             Ok(glob) => globs.push(glob),
             Err(message) => {
                 findings
-                    .push(place.index(index).report(format!("{message}, found {}", quoted(text))));
+                    .push(place.index(index).report(format!("{message}, found {}", quote(text))));
             }
         }
     }
@@ -238,7 +239,7 @@ fn escapes(written: Option<&[Text<'_>]>, place: Place<'_>, findings: &mut Findin
             "/" => escapes.slash = true,
             "%" => escapes.percent = true,
             other => {
-                let message = format!("expected \"/\" or \"%\", found {}", quoted(other));
+                let message = format!("expected \"/\" or \"%\", found {}", quote(other));
                 findings.push(place.index(index).report(message));
             }
         }

@@ -4,8 +4,9 @@ use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::policy::finding::{Finding, Place};
 use crate::policy::key::Validity;
+use crate::policy::locate::{Finding, quote};
+use crate::policy::place::Place;
 
 /// Everything that is wrong, in the order found.
 #[derive(Debug, Default)]
@@ -22,15 +23,17 @@ impl Findings {
     }
 }
 
-/// Text of the file as a message shows it: in quotes, shortened, without control characters.
-pub(super) fn quoted(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let mut shown: String = text.chars().take(SHOWN).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
+/// Text of a key's object as a message shows it. What is as long as a key might be one that was put
+/// into the wrong field, and is not shown.
+pub(super) fn shown(text: &str) -> String {
+    match text.chars().count() {
+        length @ MIN_KEY_CHARACTERS.. => format!("a text of {length} characters"),
+        _ => quote(text),
     }
-    format!("{shown:?}")
 }
+
+/// 128 bits in base64.
+pub(super) const MIN_KEY_CHARACTERS: usize = 22;
 
 const MAX_NAME: usize = 128;
 
@@ -42,7 +45,7 @@ pub(super) fn name(text: &str) -> Result<(), String> {
         return Err(format!(
             "expected a name of 1 to {MAX_NAME} visible ASCII characters without spaces, quotes, \
              backslashes and commas, found {}",
-            quoted(text)
+            shown(text)
         ));
     }
     Ok(())
@@ -64,7 +67,7 @@ pub(super) fn header_name(text: &str) -> Result<Box<str>, String> {
     let name = text.to_ascii_lowercase();
     let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(token) {
-        return Err(format!("expected the name of a header, found {}", quoted(text)));
+        return Err(format!("expected the name of a header, found {}", shown(text)));
     }
     if TAKEN.contains(&&*name) {
         return Err(format!("`{name}` cannot carry a credential"));
@@ -85,7 +88,7 @@ pub(super) fn validity(
         if date.is_err() {
             findings.push(place.field(field).report(format!(
                 "expected a date such as \"2027-01-31T00:00:00Z\" (RFC 3339), found {}",
-                quoted(text)
+                shown(text)
             )));
         }
         // An unreadable date has just been reported, so what stands in its place is never used.
@@ -112,12 +115,12 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
             Ok(address) => format!("; for one address write \"{}\"", IpNet::from(address)),
             Err(_) => String::new(),
         };
-        format!("{expected}, found {}{hint}", quoted(text))
+        format!("{expected}, found {}{hint}", shown(text))
     })?;
     if network != network.trunc() {
         return Err(format!(
             "{} has bits set behind its prefix; write \"{}\"",
-            quoted(text),
+            shown(text),
             network.trunc()
         ));
     }
@@ -127,7 +130,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     {
         return Err(format!(
             "{expected}: an IPv4 network is compared as such, not as {}",
-            quoted(text)
+            shown(text)
         ));
     }
     Ok(network)

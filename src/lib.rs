@@ -4,5 +4,9 @@
 //! they depend on each other: a module imports only what stands above it.
 
 pub mod clock;
+
 pub mod denial;
+
+pub mod telemetry;
+
 pub mod policy;

@@ -1,0 +1,147 @@
+//! Which policy holds, and how the last attempts to change it went.
+//!
+//! The facts of one policy change together, under one lock, so that a scrape never shows the
+//! revision of one policy with the counts of another.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use super::MetricsError;
+use super::family::{Kind, family, label, single, single_float};
+use crate::clock::Now;
+
+/// What the metrics show of the policy that holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PolicyFacts {
+    /// The revision: the hash of the files' content, as it stands in each decision.
+    pub revision: String,
+    /// How many policies have held since the start, this one included.
+    pub generation: u64,
+    /// Keys.
+    pub keys: u64,
+    /// Rules.
+    pub rules: u64,
+}
+
+/// The policy's metrics.
+#[derive(Debug)]
+pub(super) struct Policy {
+    loaded: IntCounter,
+    refused: IntCounter,
+    unchanged: IntCounter,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    facts: Option<PolicyFacts>,
+    last_success: Duration,
+    last_successful: bool,
+}
+
+impl Policy {
+    /// Creates the counters.
+    pub(super) fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let reloads = IntCounterVec::new(
+            Opts::new(
+                "gatepost_policy_reloads_total",
+                "Times the policy was read, the first included. success: a new policy holds. \
+                 failure: the files were refused and the policy before still holds. unchanged: \
+                 the files say what already holds.",
+            ),
+            &["result"],
+        )?;
+        let policy = Self {
+            loaded: reloads.get_metric_with_label_values(&["success"])?,
+            refused: reloads.get_metric_with_label_values(&["failure"])?,
+            unchanged: reloads.get_metric_with_label_values(&["unchanged"])?,
+            state: Mutex::default(),
+        };
+        registry.register(Box::new(reloads))?;
+        Ok(policy)
+    }
+
+    /// A new policy holds.
+    pub(super) fn loaded(&self, facts: PolicyFacts, now: Now) {
+        self.loaded.inc();
+        let mut state = self.state();
+        *state = State { facts: Some(facts), last_success: now.unix, last_successful: true };
+    }
+
+    /// The files are valid and say what already holds. After a refused edit that was taken back,
+    /// this is what ends the alert.
+    pub(super) fn unchanged(&self, now: Now) {
+        self.unchanged.inc();
+        let mut state = self.state();
+        state.last_success = now.unix;
+        state.last_successful = true;
+    }
+
+    /// The files were refused.
+    pub(super) fn refused(&self) {
+        self.refused.inc();
+        self.state().last_successful = false;
+    }
+
+    /// The gauges of this moment.
+    pub(super) fn families(&self) -> Vec<MetricFamily> {
+        let state = self.state();
+        let facts = state.facts.clone().unwrap_or_default();
+        let mut families = vec![
+            single(
+                Kind::Gauge,
+                "gatepost_policy_keys",
+                "API keys in the policy that holds, the disabled ones included.",
+                facts.keys,
+            ),
+            single(
+                Kind::Gauge,
+                "gatepost_policy_rules",
+                "Rules in the policy that holds.",
+                facts.rules,
+            ),
+            single(
+                Kind::Gauge,
+                "gatepost_policy_generation",
+                "How many policies have held since the start. 0: none yet, everything is denied.",
+                facts.generation,
+            ),
+            single_float(
+                Kind::Gauge,
+                "gatepost_policy_last_success_timestamp_seconds",
+                "When the policy files were last read and found valid, in seconds since 1970. 0: \
+                 never.",
+                state.last_success.as_secs_f64(),
+            ),
+            single(
+                Kind::Gauge,
+                "gatepost_policy_last_reload_successful",
+                "1 if the policy files were valid when last read, 0 if they were refused. At 0 \
+                 the last good policy holds, and an edit waits to be corrected.",
+                u64::from(state.last_successful),
+            ),
+        ];
+        if state.facts.is_some() {
+            let mut gauge = Gauge::default();
+            gauge.set_value(1.0);
+            let mut info = Metric::from_label(vec![label("revision", &facts.revision)]);
+            info.set_gauge(gauge);
+            families.push(family(
+                MetricType::GAUGE,
+                "gatepost_policy_info",
+                "Always 1; the label is the revision that holds. Replicas with the same files \
+                 show the same one.",
+                vec![info],
+            ));
+        }
+        families
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere cannot leave these plain values half written.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

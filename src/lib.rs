@@ -9,4 +9,6 @@ pub mod denial;
 
 pub mod telemetry;
 
+pub mod audit;
+
 pub mod policy;

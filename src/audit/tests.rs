@@ -6,12 +6,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 use std::{fs, iter};
 
+<<<<<<< HEAD
 use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
 use crate::denial::{Denial, Invalid, Window};
 use crate::telemetry::{Outcome, Side};
+=======
+use serde_json::Value;
+
+use super::record::tests::{bare, typical};
+use super::*;
+>>>>>>> audit
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -54,6 +61,7 @@ fn ids() -> Ids {
     Ids::new().unwrap()
 }
 
+<<<<<<< HEAD
 fn record(ids: &Ids) -> Record<'static> {
     let outcome = Outcome::Deny(Denial::CredentialInvalid(Invalid::Expired));
     Record::new(Now::read(), ids.next(), Side::Gateway, outcome)
@@ -85,6 +93,8 @@ fn typical(ids: &Ids) -> Record<'static> {
     }
 }
 
+=======
+>>>>>>> audit
 fn start(sink: impl Write + Send + 'static, capacity: usize) -> (Log, Ids) {
     let ids = ids();
     (Log::start(sink, LastLine::Finished, capacity, ids.boot()).unwrap(), ids)
@@ -134,6 +144,7 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
+<<<<<<< HEAD
 fn a_line_says_what_was_decided_and_leaves_out_what_is_absent() {
     let memory = Memory::default();
     let (log, ids) = start(memory.clone(), QUEUE_BYTES);
@@ -237,6 +248,8 @@ proptest! {
 }
 
 #[test]
+=======
+>>>>>>> audit
 fn numbers_follow_each_other_whoever_appends() {
     let memory = Memory::default();
     let (log, ids) = start(memory.clone(), QUEUE_BYTES);
@@ -259,7 +272,11 @@ fn numbers_follow_each_other_whoever_appends() {
     let health = watcher.health();
     assert_eq!((health.written, health.dropped, health.queued_bytes), (8_000, 0, 0));
     // After its end, the log counts what it can no longer take.
+<<<<<<< HEAD
     watcher.append(&record(&ids));
+=======
+    watcher.append(&bare(&ids));
+>>>>>>> audit
     assert_eq!(watcher.health().dropped, 1);
     assert_eq!(parse(&memory.0.lock().unwrap()).len(), lines.len());
 }
@@ -340,7 +357,11 @@ fn a_full_disk_is_visible_and_loses_nothing_by_itself() {
     let sink = Sink::Path("/dev/full".into());
     let log = Log::open(&sink, QUEUE_BYTES, ids.boot()).unwrap();
     for _ in 0..10 {
+<<<<<<< HEAD
         log.append(&record(&ids));
+=======
+        log.append(&bare(&ids));
+>>>>>>> audit
     }
     until("the error is visible", || log.health().error.is_some());
     until("it is tried again", || log.health().errors > 1);
@@ -357,7 +378,11 @@ fn a_reader_that_is_gone_is_an_error_that_can_be_seen() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let (log, ids) = start(writer, QUEUE_BYTES);
+<<<<<<< HEAD
     log.append(&record(&ids));
+=======
+    log.append(&bare(&ids));
+>>>>>>> audit
     until("the error is visible", || log.health().error.is_some());
     assert!(log.health().error.unwrap().contains("Broken pipe"));
     assert!(log.shutdown(Duration::ZERO).is_err());
@@ -397,7 +422,11 @@ fn files_are_private_appended_to_and_repaired_after_a_crash() {
     let run = || {
         let ids = ids();
         let log = Log::open(&Sink::Path(path.clone()), QUEUE_BYTES, ids.boot()).unwrap();
+<<<<<<< HEAD
         log.append(&record(&ids));
+=======
+        log.append(&bare(&ids));
+>>>>>>> audit
         log.shutdown(PATIENCE).unwrap();
         fs::read(&path).unwrap()
     };
@@ -423,6 +452,7 @@ fn a_file_that_cannot_be_opened_is_an_error() {
 
 #[test]
 fn what_is_queued_is_written_even_if_nobody_shuts_the_log_down() {
+<<<<<<< HEAD
     let (mut reader, writer) = io::pipe().unwrap();
     let (log, ids) = start(writer, QUEUE_BYTES);
     log.append(&record(&ids));
@@ -430,4 +460,63 @@ fn what_is_queued_is_written_even_if_nobody_shuts_the_log_down() {
     let mut bytes = Vec::new();
     reader.read_to_end(&mut bytes).unwrap();
     assert_eq!(audit(&parse(&bytes)), (1, 0));
+=======
+    let memory = Memory::default();
+    let (log, ids) = start(memory.clone(), QUEUE_BYTES);
+    log.append(&bare(&ids));
+    drop(log);
+    let ended = || String::from_utf8_lossy(&memory.0.lock().unwrap()).contains("last_seq");
+    until("the end is written", ended);
+    assert_eq!(audit(&parse(&memory.0.lock().unwrap())), (1, 0));
+}
+
+#[test]
+fn a_writer_that_dies_can_be_seen() {
+    struct Fatal;
+    impl Write for Fatal {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            panic!("part of the test");
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (log, ids) = start(Fatal, QUEUE_BYTES);
+    until("the end is visible", || log.health().error.is_some());
+    log.append(&bare(&ids));
+    assert_eq!(log.health().error.as_deref(), Some("the writer's thread has ended"));
+    assert!(log.shutdown(PATIENCE).is_err());
+}
+
+#[test]
+fn diagnostics_tell_a_change_of_state_once() {
+    /// Refuses the first five writes.
+    struct Refusing(u32);
+    impl Write for Refusing {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 += 1;
+            if self.0 > 5 { Ok(bytes.len()) } else { Err(io::ErrorKind::StorageFull.into()) }
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let ids = ids();
+    let queue = Queue::new(0, LastLine::Finished, ids.boot(), Now::read());
+    let mut body = Vec::new();
+    typical(&ids).write(&mut body);
+    for _ in 0..200 {
+        queue.append(&body, Now::read());
+    }
+    queue.close(Now::read());
+    let told = Memory::default();
+    let writer = told.clone();
+    let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, || writer::run(&queue, &mut Refusing(0)));
+    let told = String::from_utf8(told.0.lock().unwrap().clone()).unwrap();
+    for message in ["cannot be written", "written again", "queue of the decision log is full"] {
+        assert_eq!(told.matches(message).count(), 1, "{message}: {told}");
+    }
+    assert_eq!(queue.health().errors, 5);
+>>>>>>> audit
 }

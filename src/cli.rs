@@ -1,4 +1,102 @@
-//! One file for each subcommand.
+//! The command line: one file for each subcommand.
 
+pub mod authz;
+pub mod check;
 pub mod demo_upstream;
 pub mod keys;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::policy::compile::Strictness;
+
+/// What the process tells its caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// All is well.
+    Done,
+    /// There are findings, or the policy does not load, or the service failed.
+    Failed,
+    /// The command line makes no sense.
+    Usage,
+}
+
+/// External authorization for Envoy: who may call us, and what may our agents call.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, max_term_width = 100)]
+#[command(
+    after_help = "Exit codes: 0 done; 1 findings, or a policy that does not load; 2 usage.\n\
+    Start here: gatepost check DIR, then gatepost authz --policy DIR."
+)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Answer Envoy's external authorization checks, and follow the policy while it is edited
+    Authz(Box<authz::Options>),
+    /// Validate a policy exactly as the server loads it
+    Check(check::Options),
+    /// Make, hash, list and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::Command),
+    /// A small echo service for the demo and for tests
+    DemoUpstream(demo_upstream::Options),
+}
+
+/// Runs the command line.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let mut out = io::stdout().lock();
+    let mut err = io::stderr();
+    let exit = match cli.command {
+        Command::Authz(options) => {
+            // Decision lines are written to standard output by a thread of their own.
+            drop(out);
+            authz::run(*options, &mut err)
+        }
+        Command::Check(options) => check::run(&options, &mut out, &mut err),
+        Command::Keys(command) => match keys::run(
+            &command,
+            &mut keys::Streams {
+                stdin: &mut io::stdin(),
+                stdout: &mut out,
+                stderr: &mut io::stderr(),
+            },
+        ) {
+            Ok(()) => Ok(Exit::Done),
+            Err(error) => writeln!(err, "gatepost: {error}").map(|()| Exit::Failed),
+        },
+        Command::DemoUpstream(options) => demo_upstream::run(&options, &mut err),
+    };
+    match exit {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        // Whoever read our output has gone: there is nobody left to tell.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Ok(Exit::Failed) | Err(_) => ExitCode::from(1),
+        Ok(Exit::Usage) => ExitCode::from(2),
+    }
+}
+
+/// `GATEPOST_ENV`: how much a policy may get away with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Environment {
+    /// Weak settings are errors.
+    #[default]
+    Production,
+    /// Weak settings load: for the demo, never where anybody else can call.
+    Development,
+}
+
+impl From<Environment> for Strictness {
+    fn from(environment: Environment) -> Self {
+        match environment {
+            Environment::Production => Self::Production,
+            Environment::Development => Self::Development,
+        }
+    }
+}

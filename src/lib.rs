@@ -11,4 +11,5 @@ pub mod audit;
 pub mod policy;
 pub mod ratelimit;
 pub mod authz;
+pub mod admin;
 pub mod cli;

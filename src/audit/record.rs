@@ -184,9 +184,6 @@ pub(super) fn end(out: &mut Vec<u8>, now: Now, boot: Boot, last_seq: u64) {
     line.number("last_seq", last_seq);
     line.end();
 }
-<<<<<<< HEAD
-=======
 
 #[cfg(test)]
 pub(super) mod tests;
->>>>>>> audit

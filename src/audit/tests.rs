@@ -6,19 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::mpsc;
 use std::{fs, iter};
 
-<<<<<<< HEAD
-use proptest::prelude::*;
-use serde_json::Value;
-
-use super::*;
-use crate::denial::{Denial, Invalid, Window};
-use crate::telemetry::{Outcome, Side};
-=======
 use serde_json::Value;
 
 use super::record::tests::{bare, typical};
 use super::*;
->>>>>>> audit
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -61,40 +52,6 @@ fn ids() -> Ids {
     Ids::new().unwrap()
 }
 
-<<<<<<< HEAD
-fn record(ids: &Ids) -> Record<'static> {
-    let outcome = Outcome::Deny(Denial::CredentialInvalid(Invalid::Expired));
-    Record::new(Now::read(), ids.next(), Side::Gateway, outcome)
-}
-
-/// A record of everyday length.
-fn typical(ids: &Ids) -> Record<'static> {
-    const LIMITS: &[Limit] = &[
-        Limit { window: Window::Minute, remaining: 59, limit: 60 },
-        Limit { window: Window::Hour, remaining: 999, limit: 1_000 },
-    ];
-    Record {
-        latency: Duration::from_nanos(1_849),
-        rule: Some("orders-read"),
-        key_id: Some("acme-production"),
-        role: Some("user"),
-        tier: Some("standard"),
-        tenant: Some("acme"),
-        method: Some("GET"),
-        host: Some("api.example.com"),
-        path: Some("/v1/orders/8812/items"),
-        client: Some("203.0.113.9".parse().unwrap()),
-        limits: LIMITS,
-        revision: Some("9f86d081884c7d65"),
-        generation: Some(3),
-        trace_id: Some("4bf92f3577b34da6a3ce929d0e0e4736"),
-        request_id: Some("8b7f6e5d-4c3b-4a29-9817-060504030201"),
-        ..Record::new(Now::read(), ids.next(), Side::Gateway, Outcome::Allow)
-    }
-}
-
-=======
->>>>>>> audit
 fn start(sink: impl Write + Send + 'static, capacity: usize) -> (Log, Ids) {
     let ids = ids();
     (Log::start(sink, LastLine::Finished, capacity, ids.boot()).unwrap(), ids)
@@ -144,112 +101,6 @@ fn until(what: &str, condition: impl Fn() -> bool) {
 }
 
 #[test]
-<<<<<<< HEAD
-fn a_line_says_what_was_decided_and_leaves_out_what_is_absent() {
-    let memory = Memory::default();
-    let (log, ids) = start(memory.clone(), QUEUE_BYTES);
-    let now = Now { unix: Duration::new(1_772_323_199, 1_000), monotonic: Duration::ZERO };
-    let full = Record { now, path: Some("/a?token=canary"), ..typical(&ids) };
-    let bare = Record { now, ..record(&ids) };
-    log.append(&full);
-    log.append(&bare);
-    log.append(&Record { outcome: Outcome::Shadow(Denial::RateLimited(Window::Hour)), ..bare });
-    log.shutdown(PATIENCE).unwrap();
-    let lines = parse(&memory.0.lock().unwrap());
-    assert_eq!(
-        lines[1],
-        serde_json::json!({
-            "v": 1, "seq": 1, "type": "decision", "ts": "2026-02-28T23:59:59.000001Z",
-            "decision_id": full.decision_id.as_str(), "side": "gateway", "outcome": "allow",
-            "rule": "orders-read", "key_id": "acme-production", "role": "user",
-            "tier": "standard", "tenant": "acme", "method": "GET", "host": "api.example.com",
-            "path": "/a", "client": "203.0.113.9", "revision": "9f86d081884c7d65",
-            "limits": {
-                "minute": {"remaining": 59, "limit": 60},
-                "hour": {"remaining": 999, "limit": 1000},
-            },
-            "generation": 3, "latency_us": 1.8, "trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
-            "request_id": "8b7f6e5d-4c3b-4a29-9817-060504030201",
-        })
-    );
-    assert_eq!(
-        lines[2],
-        serde_json::json!({
-            "v": 1, "seq": 2, "type": "decision", "ts": "2026-02-28T23:59:59.000001Z",
-            "decision_id": bare.decision_id.as_str(), "side": "gateway", "outcome": "deny",
-            "reason": "credential_invalid", "detail": "expired", "latency_us": 0.0,
-        })
-    );
-    assert_eq!((&lines[3]["outcome"], &lines[3]["detail"]), (&"shadow".into(), &"hour".into()));
-}
-
-/// A record with this text in every field that takes one.
-fn filled<'a>(ids: &Ids, text: &'a str, limits: &'a [Limit]) -> Record<'a> {
-    let some = Some(text);
-    Record {
-        latency: Duration::MAX,
-        rule: some,
-        key_id: some,
-        role: some,
-        tier: some,
-        tenant: some,
-        method: some,
-        host: some,
-        path: some,
-        client: Some("2001:db8:ffff:ffff:ffff:ffff:255.255.255.255".parse().unwrap()),
-        limits,
-        revision: some,
-        generation: Some(u64::MAX),
-        trace_id: some,
-        request_id: some,
-        ..record(ids)
-    }
-}
-
-#[test]
-fn the_longest_line_keeps_its_bound() {
-    let ids = ids();
-    let limits = [Limit { window: Window::Minute, remaining: u64::MAX, limit: u64::MAX }; 9];
-    for text in ["x", "\"", "\u{1}", "é", "€", "\u{10348}", "\u{202e}"] {
-        let text = text.repeat(MAX_LINE);
-        let mut body = Vec::new();
-        filled(&ids, &text, &limits).write(&mut body);
-        let head = "{\"v\":1,\"seq\":18446744073709551615,".len();
-        assert!(body.len() + head <= MAX_LINE, "{} bytes", body.len() + head);
-        body.insert(0, b'{');
-        assert_eq!(serde_json::from_slice::<Value>(&body).unwrap()["truncated"], true);
-    }
-}
-
-proptest! {
-    #[test]
-    fn no_text_breaks_out_of_its_field(text in "[\\PC\\x00-\\x1f\"\\\\,:{}\u{7f}-\u{9f}\u{2028}]{0,5}") {
-        let ids = ids();
-        let mut line = b"{".to_vec();
-        let mut body = Vec::new();
-        filled(&ids, &text, &[]).write(&mut body);
-        line.extend(body);
-        prop_assert_eq!(line.iter().filter(|&&byte| byte < b' ').count(), 1);
-        let line: Value = serde_json::from_slice(&line).unwrap();
-        let names: BTreeSet<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
-        let fields = [
-            "rule", "key_id", "role", "tier", "tenant", "method", "host", "revision", "trace_id",
-            "request_id",
-        ];
-        for name in fields {
-            prop_assert_eq!(&line[name], &text);
-        }
-        let others = [
-            "type", "ts", "decision_id", "side", "outcome", "reason", "detail", "path", "client",
-            "generation", "latency_us",
-        ];
-        prop_assert_eq!(names, fields.into_iter().chain(others).collect::<BTreeSet<_>>());
-    }
-}
-
-#[test]
-=======
->>>>>>> audit
 fn numbers_follow_each_other_whoever_appends() {
     let memory = Memory::default();
     let (log, ids) = start(memory.clone(), QUEUE_BYTES);
@@ -272,11 +123,7 @@ fn numbers_follow_each_other_whoever_appends() {
     let health = watcher.health();
     assert_eq!((health.written, health.dropped, health.queued_bytes), (8_000, 0, 0));
     // After its end, the log counts what it can no longer take.
-<<<<<<< HEAD
-    watcher.append(&record(&ids));
-=======
     watcher.append(&bare(&ids));
->>>>>>> audit
     assert_eq!(watcher.health().dropped, 1);
     assert_eq!(parse(&memory.0.lock().unwrap()).len(), lines.len());
 }
@@ -357,11 +204,7 @@ fn a_full_disk_is_visible_and_loses_nothing_by_itself() {
     let sink = Sink::Path("/dev/full".into());
     let log = Log::open(&sink, QUEUE_BYTES, ids.boot()).unwrap();
     for _ in 0..10 {
-<<<<<<< HEAD
-        log.append(&record(&ids));
-=======
         log.append(&bare(&ids));
->>>>>>> audit
     }
     until("the error is visible", || log.health().error.is_some());
     until("it is tried again", || log.health().errors > 1);
@@ -378,11 +221,7 @@ fn a_reader_that_is_gone_is_an_error_that_can_be_seen() {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
     let (log, ids) = start(writer, QUEUE_BYTES);
-<<<<<<< HEAD
-    log.append(&record(&ids));
-=======
     log.append(&bare(&ids));
->>>>>>> audit
     until("the error is visible", || log.health().error.is_some());
     assert!(log.health().error.unwrap().contains("Broken pipe"));
     assert!(log.shutdown(Duration::ZERO).is_err());
@@ -422,11 +261,7 @@ fn files_are_private_appended_to_and_repaired_after_a_crash() {
     let run = || {
         let ids = ids();
         let log = Log::open(&Sink::Path(path.clone()), QUEUE_BYTES, ids.boot()).unwrap();
-<<<<<<< HEAD
-        log.append(&record(&ids));
-=======
         log.append(&bare(&ids));
->>>>>>> audit
         log.shutdown(PATIENCE).unwrap();
         fs::read(&path).unwrap()
     };
@@ -452,15 +287,6 @@ fn a_file_that_cannot_be_opened_is_an_error() {
 
 #[test]
 fn what_is_queued_is_written_even_if_nobody_shuts_the_log_down() {
-<<<<<<< HEAD
-    let (mut reader, writer) = io::pipe().unwrap();
-    let (log, ids) = start(writer, QUEUE_BYTES);
-    log.append(&record(&ids));
-    drop(log);
-    let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).unwrap();
-    assert_eq!(audit(&parse(&bytes)), (1, 0));
-=======
     let memory = Memory::default();
     let (log, ids) = start(memory.clone(), QUEUE_BYTES);
     log.append(&bare(&ids));
@@ -518,5 +344,4 @@ fn diagnostics_tell_a_change_of_state_once() {
         assert_eq!(told.matches(message).count(), 1, "{message}: {told}");
     }
     assert_eq!(queue.health().errors, 5);
->>>>>>> audit
 }

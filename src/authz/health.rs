@@ -21,18 +21,12 @@ use crate::lifecycle::readiness::Readiness;
 #[derive(Debug)]
 pub struct Readout {
     readiness: Readiness,
-    /// Whether this side has a policy at all.
-    configured: bool,
     shutdown: CancellationToken,
 }
 
-/// The service, for a listener whose side has a policy or has none.
-pub fn service(
-    readiness: Readiness,
-    configured: bool,
-    shutdown: CancellationToken,
-) -> HealthServer<impl Health> {
-    HealthServer::new(Readout { readiness, configured, shutdown })
+/// The service.
+pub fn service(readiness: Readiness, shutdown: CancellationToken) -> HealthServer<impl Health> {
+    HealthServer::new(Readout { readiness, shutdown })
 }
 
 type Answers = Pin<Box<dyn Stream<Item = Result<HealthCheckResponse, Status>> + Send>>;
@@ -44,7 +38,7 @@ impl Health for Readout {
         request: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
         if is_known(request.get_ref()) {
-            Ok(Response::new(answer(self.configured && self.readiness.is_ready())))
+            Ok(Response::new(answer(self.readiness.is_ready())))
         } else {
             Err(Status::not_found("no such service here"))
         }
@@ -61,10 +55,9 @@ impl Health for Readout {
             // none ever is, and saying so ends the matter.
             return Err(Status::not_found("no such service here"));
         }
-        let configured = self.configured;
         let mut last = None;
         let changes = WatchStream::new(self.readiness.subscribe()).filter_map(move |why_not| {
-            let serving = configured && why_not.is_empty();
+            let serving = why_not.is_empty();
             let changed = last.replace(serving) != Some(serving);
             std::future::ready(changed.then(|| Ok(answer(serving))))
         });

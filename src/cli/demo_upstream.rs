@@ -3,7 +3,7 @@
 //! It answers every request with what arrived, so that one can see what the gateway added and took
 //! away. It knows nothing of policy, and it is not for production.
 
-use std::io;
+use std::io::{self, Write};
 
 use axum::Router;
 use axum::body::Body;
@@ -16,6 +16,42 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 use serde_json::{Map, Value, json};
 use tokio::net::TcpListener;
+
+use super::Exit;
+use crate::lifecycle::signals::Signals;
+
+/// `gatepost demo-upstream`
+#[derive(Debug, clap::Args)]
+pub struct Options {
+    /// Where to listen
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8090")]
+    listen: std::net::SocketAddr,
+}
+
+/// Serves until a signal; says where on `err`.
+///
+/// # Errors
+/// `err` cannot be written.
+pub fn run(options: &Options, err: &mut dyn Write) -> io::Result<Exit> {
+    let served = tokio::runtime::Runtime::new().and_then(|runtime| {
+        runtime.block_on(async {
+            let mut stop = Signals::stop()?;
+            let listener = TcpListener::bind(options.listen).await?;
+            writeln!(err, "demo-upstream ready: listen={}", listener.local_addr()?)?;
+            serve(listener, async move {
+                stop.next().await;
+            })
+            .await
+        })
+    });
+    match served {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => {
+            writeln!(err, "gatepost: {}: {error}", options.listen)?;
+            Ok(Exit::Failed)
+        }
+    }
+}
 
 /// The largest request body that is counted to its end, in bytes.
 const MAX_BODY_BYTES: usize = 1024 * 1024;

@@ -51,6 +51,12 @@ pub struct State {
 pub struct Status(Mutex<State>);
 
 impl Status {
+    /// The first policy has just been loaded.
+    pub fn loaded(now: Now) -> Self {
+        let state = State { loaded_at: now.unix, checked_at: now.unix, ..State::default() };
+        Self(Mutex::new(state))
+    }
+
     /// The state at this moment.
     pub fn get(&self) -> State {
         self.lock().clone()

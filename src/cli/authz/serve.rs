@@ -1,0 +1,212 @@
+//! The wiring of `gatepost authz`: everything is loaded and bound before anything is served.
+
+use std::convert::Infallible;
+use std::error::Error;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::Options;
+use crate::admin::{self, View};
+use crate::audit::{Ids, Log, Sink};
+use crate::authz::health;
+use crate::authz::service::{Authorization, Authorizer};
+use crate::clock::Now;
+use crate::lifecycle::address::Address;
+use crate::lifecycle::listener::{self, Listener};
+use crate::lifecycle::readiness::Readiness;
+use crate::lifecycle::signals::Signals;
+use crate::lifecycle::{Drain, Tasks};
+use crate::policy::Snapshot;
+use crate::policy::load::{self, Files};
+use crate::policy::reload::{self, Reloader, Status, Waker};
+use crate::ratelimit::memory::Counters;
+use crate::telemetry::{Metrics, Side};
+
+/// Where the gateway's Envoy asks, unless told otherwise.
+const GATEWAY_LISTEN: &str = "127.0.0.1:9191";
+
+/// How many checks one connection may have open at once. Envoy opens another connection past it.
+const MAX_CONCURRENT_STREAMS: u32 = 1024;
+/// Envoy resets a check that it no longer waits for. By default h2 takes 20 resets that it has not
+/// got round to for an attack and closes the connection, at the very moment when everybody is late.
+const MAX_PENDING_RESETS: usize = 1024;
+/// Finds connections whose other end has gone without a word.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// How often callers are forgotten whose every window is over.
+const SWEEP: Duration = Duration::from_secs(60);
+
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// Serves until a signal, then drains.
+///
+/// # Errors
+/// The policy does not load, an address cannot be bound, a part of the process failed, or the drain
+/// was cut short.
+pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), Failure> {
+    let started = Now::read();
+    // First of all: from here on a signal that comes early does not end the process.
+    let mut stop = Signals::stop()?;
+    let hangup = Signals::reload()?;
+    let (readiness, starting) = Readiness::new("start");
+    let seen = reload::look(&options.policy);
+    let snapshot = first(&options)?;
+    let metrics = Arc::new(Metrics::new(started)?);
+    metrics.policy_loaded(reload::facts(&snapshot), started);
+    let ids = Ids::new()?;
+    let log = open_log(&options, &ids)?;
+    let no_gateway = snapshot.gateway.is_none();
+    let view = View {
+        readiness: readiness.clone(),
+        policy: Arc::new(ArcSwap::from_pointee(snapshot)),
+        reload: Arc::new(Status::loaded(started)),
+        counters: Arc::new(Counters::new()),
+        metrics,
+        log,
+        started,
+    };
+    let reloader = Reloader {
+        directory: options.policy.clone(),
+        strictness: options.environment.into(),
+        policy: Arc::clone(&view.policy),
+        status: Arc::clone(&view.reload),
+        metrics: Arc::clone(&view.metrics),
+        unconfigured: no_gateway.then(|| readiness.wait_for(load::GATEWAY)),
+    };
+
+    let tasks = Tasks::new();
+    let addresses = listen(&options, &tasks, &view, ids).await?;
+    let (waker, work) = reloader.prepare(seen)?;
+    tasks.spawn_thread("policy reload", move || {
+        work();
+        Ok::<(), Infallible>(())
+    })?;
+    tasks.spawn("signals", reload_on(hangup, waker, tasks.shutdown().clone()));
+    tasks.spawn("sweep", sweep(Arc::clone(&view.counters), tasks.shutdown().clone()));
+    drop(starting);
+    writeln!(err, "gatepost ready: {addresses}")?;
+
+    let drain = Drain {
+        notice: Duration::from_millis(options.drain_notice),
+        grace: Duration::from_millis(options.drain_grace),
+    };
+    let stopped = tasks.run(&mut stop, &readiness, drain).await;
+    if let Some(log) = view.log {
+        tokio::task::spawn_blocking(move || log.shutdown(drain.grace)).await??;
+    }
+    Ok(stopped?)
+}
+
+/// The policy to start with.
+fn first(options: &Options) -> Result<Snapshot, load::Error> {
+    let files = Files::read(&options.policy)?;
+    if !files.has_gateway() {
+        let asked = options.gateway_listen.is_some();
+        let egress = options.policy.join(load::EGRESS).exists();
+        if !(asked && egress) {
+            return Err(load::Error::Nothing(options.policy.clone()));
+        }
+        tracing::warn!("{} is not served by this version", load::EGRESS);
+    }
+    files.compile(options.environment.into(), 1)
+}
+
+fn open_log(options: &Options, ids: &Ids) -> Result<Option<Log>, String> {
+    let sink = match options.audit_log.as_str() {
+        "off" => return Ok(None),
+        "-" => Sink::Stdout,
+        path => Sink::Path(PathBuf::from(path)),
+    };
+    match Log::open(&sink, options.audit_queue, ids.boot()) {
+        Ok(log) => Ok(Some(log)),
+        Err(error) => Err(format!("--audit-log {}: {error}", options.audit_log)),
+    }
+}
+
+/// Binds every address and starts to serve there. Returns them as the ready line names them.
+async fn listen(
+    options: &Options,
+    tasks: &Tasks,
+    view: &View,
+    ids: Ids,
+) -> Result<String, Failure> {
+    let mode = options.socket_mode;
+    let default: Address = GATEWAY_LISTEN.parse()?;
+    let address = options.gateway_listen.as_ref().unwrap_or(&default);
+    let gateway = listener::bind(address, mode).await?;
+    let admin = listener::bind(&options.admin, mode).await?;
+    let metrics = match &options.metrics {
+        Some(address) => Some(listener::bind(address, mode).await?),
+        None => None,
+    };
+    let mut addresses =
+        format!("gateway={} admin={}", gateway.local_address(), admin.local_address());
+    let stop = tasks.shutdown();
+    if let Some(metrics) = metrics {
+        addresses.push_str(&format!(" metrics={}", metrics.local_address()));
+        tasks.spawn("metrics", admin::serve_metrics(metrics, view.clone(), stop.clone()));
+    }
+    tasks.spawn("admin", admin::serve(admin, view.clone(), stop.clone()));
+    let authorizer = Arc::new(Authorizer {
+        side: Side::Gateway,
+        policy: Arc::clone(&view.policy),
+        counters: Arc::clone(&view.counters),
+        metrics: Arc::clone(&view.metrics),
+        log: view.log.clone(),
+        ids: Arc::new(ids),
+    });
+    let readiness = view.readiness.clone();
+    tasks.spawn("gateway", check(gateway, authorizer, readiness, stop.clone()));
+    Ok(addresses)
+}
+
+async fn check(
+    listener: Listener,
+    authorizer: Arc<Authorizer>,
+    readiness: Readiness,
+    stop: CancellationToken,
+) -> Result<(), tonic::transport::Error> {
+    Server::builder()
+        .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .add_service(Authorization(authorizer))
+        .add_service(health::service(readiness, stop.clone()))
+        .serve_with_incoming_shutdown(listener, stop.cancelled_owned())
+        .await
+}
+
+/// `SIGHUP` reads the policy now.
+async fn reload_on(
+    mut hangup: Signals,
+    waker: Waker,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => {
+                waker.stop();
+                return Ok(());
+            }
+            _signal = hangup.next() => waker.reload(),
+        }
+    }
+}
+
+async fn sweep(counters: Arc<Counters>, stop: CancellationToken) -> Result<(), Infallible> {
+    let mut clock = tokio::time::interval(SWEEP);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            _tick = clock.tick() => {
+                let forgotten = counters.sweep(Now::read());
+                tracing::debug!(forgotten, "swept the rate limiter");
+            }
+        }
+    }
+}

@@ -117,7 +117,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn text(target: &str) -> Option<String> {
-        canonical(target, "example.com").ok().map(|path| path.text.into_owned())
+        parse(target, "example.com").map(|path| path.text.into_owned())
     }
 
     #[test]

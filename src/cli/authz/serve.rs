@@ -39,7 +39,7 @@ const MAX_PENDING_RESETS: usize = 1024;
 /// Finds connections whose other end has gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How often callers are forgotten whose every window is over.
-const SWEEP: Duration = Duration::from_secs(60);
+const SWEEP: Duration = Duration::from_mins(1);
 
 type Failure = Box<dyn Error + Send + Sync>;
 
@@ -144,11 +144,13 @@ async fn listen(
         Some(address) => Some(listener::bind(address, mode).await?),
         None => None,
     };
-    let mut addresses =
-        format!("gateway={} admin={}", gateway.local_address(), admin.local_address());
+    let mut addresses = vec![
+        format!("gateway={}", gateway.local_address()),
+        format!("admin={}", admin.local_address()),
+    ];
     let stop = tasks.shutdown();
     if let Some(metrics) = metrics {
-        addresses.push_str(&format!(" metrics={}", metrics.local_address()));
+        addresses.push(format!("metrics={}", metrics.local_address()));
         tasks.spawn("metrics", admin::serve_metrics(metrics, view.clone(), stop.clone()));
     }
     tasks.spawn("admin", admin::serve(admin, view.clone(), stop.clone()));
@@ -162,7 +164,7 @@ async fn listen(
     });
     let readiness = view.readiness.clone();
     tasks.spawn("gateway", check(gateway, authorizer, readiness, stop.clone()));
-    Ok(addresses)
+    Ok(addresses.join(" "))
 }
 
 async fn check(

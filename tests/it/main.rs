@@ -1,2 +1,4 @@
 //! Integration tests.
-fn main() {}
+#![cfg(test)]
+
+mod tidy;

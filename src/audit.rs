@@ -18,8 +18,8 @@
 
 mod id;
 mod line;
-mod queue;
 mod record;
+mod queue;
 mod writer;
 
 use std::cell::RefCell;

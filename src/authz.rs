@@ -1,16 +1,16 @@
 //! The decision: [`decide`] is the way of a request, one line a step.
 
+pub mod wire;
+pub mod decode;
 pub mod authenticate;
 pub mod authorize;
-pub mod decode;
-pub mod health;
-pub mod inject;
 pub mod limit;
+pub mod inject;
 pub mod quota;
 pub mod respond;
 pub mod sample;
 pub mod service;
-pub mod wire;
+pub mod health;
 
 use crate::clock::Now;
 use crate::denial::Denial;

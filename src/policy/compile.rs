@@ -1,8 +1,8 @@
 //! From the files as written to the policy as used. Every error is collected, none is repaired.
 
+mod value;
 mod keys;
 mod rules;
-mod value;
 
 use super::locate::{Finding, quote};
 use super::place::Place;

@@ -39,9 +39,9 @@
 //! );
 //! ```
 
+mod quote;
 mod path;
 mod position;
-mod quote;
 mod walk;
 
 use std::fmt;

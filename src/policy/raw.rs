@@ -8,11 +8,11 @@
 //! with `_` or `$` is a comment, in every object. An unknown key, a key that stands twice, and a
 //! `null` are errors. Every field is optional here; `compile` decides what must be there.
 
-mod gateway;
-mod object;
 mod shape;
 mod syntax;
 mod text;
+mod object;
+mod gateway;
 
 pub use gateway::{ApiKey, GatewayFile, KeySlot, Options, Rule, Tier};
 pub use shape::{Field, Shape, Shaped, is_comment};

@@ -181,7 +181,7 @@ fn a_route_can_name_its_rule() {
 #[test]
 fn the_sample_policy_works_in_development_and_is_refused_elsewhere() {
     let sample = std::fs::read_to_string(root().join("policy/data/gateway_config.json")).unwrap();
-    let builder = World::with_policy_text(&sample).env("GATEPOST_ENV", "development");
+    let world = World::with_policy_text(&sample).env("GATEPOST_ENV", "development").start();
     let dev = Request::get("/admin/x").header("x-api-key", "dev-api-key-change-in-production");
     assert_eq!(world.send(Protocol::Http1, &dev).status, 200);
     let limited = Request::get("/api/v1/x").header("x-api-key", "demo-3-per-minute");

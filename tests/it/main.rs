@@ -1,6 +1,8 @@
 //! Integration tests: real processes, real sockets, a real Envoy.
 #![cfg(test)]
 
+mod world;
+
 mod envoy_config;
 mod gateway;
-mod world;
+mod tidy;

@@ -20,6 +20,7 @@ use crate::ratelimit::Verdict;
 use crate::ratelimit::memory::Counters;
 use authenticate::Principal;
 use decode::{Facts, Request};
+use inject::Mutations;
 use limit::Admitted;
 use respond::{Metadata, Refusal};
 
@@ -28,8 +29,10 @@ use respond::{Metadata, Refusal};
 pub struct Decision<'a> {
     /// The policy that decided.
     pub snapshot: &'a Snapshot,
+    /// Its id, in the log, in the metadata and in the answer.
+    pub decision_id: &'a str,
     /// The answer.
-    pub outcome: Result<Admitted<'a>, Denial>,
+    pub outcome: Result<Allowed<'a>, Denial>,
     /// What stands in the message, judged or not.
     pub facts: Facts<'a>,
     /// The request, if it could be judged.
@@ -42,15 +45,27 @@ pub struct Decision<'a> {
     pub verdict: Option<Verdict>,
 }
 
-/// Decides about the bytes of one `CheckRequest`.
+/// What an allowed request goes on with.
+#[derive(Debug)]
+pub struct Allowed<'a> {
+    /// The evidence.
+    pub admitted: Admitted<'a>,
+    /// What becomes of its headers.
+    pub mutations: Mutations<'a>,
+    gateway: &'a Gateway,
+}
+
+/// Decides about the bytes of one `CheckRequest`, under an id that the upstream is told.
 pub fn decide<'a>(
     snapshot: &'a Snapshot,
     counters: &Counters,
     now: Now,
+    decision_id: &'a str,
     bytes: &'a [u8],
 ) -> Decision<'a> {
     let mut decision = Decision {
         snapshot,
+        decision_id,
         outcome: Err(Denial::NotConfigured),
         facts: Facts::default(),
         request: None,
@@ -68,7 +83,7 @@ impl<'a> Decision<'a> {
         counters: &Counters,
         now: Now,
         bytes: &'a [u8],
-    ) -> Result<Admitted<'a>, Denial> {
+    ) -> Result<Allowed<'a>, Denial> {
         let gateway = self.snapshot.gateway.as_ref().ok_or(Denial::NotConfigured)?;
         self.facts = Facts::read(bytes)?;
         let request = self.request.insert(self.facts.request()?);
@@ -80,35 +95,27 @@ impl<'a> Decision<'a> {
         let permit = authorize::permit(self.selected, principal)?;
         let (admitted, verdict) = limit::admit(counters, permit, now);
         self.verdict = verdict;
-        admitted
+        let admitted = admitted?;
+        let mutations = inject::mutations(gateway, &admitted, request, self.decision_id);
+        Ok(Allowed { admitted, mutations, gateway })
     }
 
     /// The bytes of the `CheckResponse`.
-    pub fn response(&self, decision_id: &str) -> Vec<u8> {
-        let metadata = self.metadata(decision_id);
-        let Some(gateway) = &self.snapshot.gateway else {
-            return self.refuse(Denial::NotConfigured, None, &metadata);
-        };
-        match (&self.outcome, &self.request) {
-            (Ok(admitted), Some(request)) => {
-                let mutations = inject::mutations(gateway, admitted, request, decision_id);
+    pub fn response(&self) -> Vec<u8> {
+        let metadata = self.metadata();
+        match &self.outcome {
+            Ok(Allowed { admitted: _, mutations, gateway }) => {
                 let client = quota::headers(gateway, self.limits(), self.verdict.as_ref());
-                respond::allow(&mutations, &client.borrowed(), &metadata)
+                respond::allow(mutations, &client.borrowed(), &metadata)
             }
-            (Err(denial), _) => self.refuse(*denial, Some(gateway), &metadata),
-            // Nothing is admitted without a request.
-            (Ok(_), None) => self.refuse(Denial::NotConfigured, None, &metadata),
+            Err(denial) => self.refuse(*denial, &metadata),
         }
     }
 
-    fn refuse(
-        &self,
-        denial: Denial,
-        gateway: Option<&Gateway>,
-        metadata: &Metadata<'_>,
-    ) -> Vec<u8> {
+    fn refuse(&self, denial: Denial, metadata: &Metadata<'_>) -> Vec<u8> {
         let refusal = Refusal { denial, grpc: self.facts.grpc, decision_id: metadata.decision_id };
         let limited = matches!(denial, Denial::RateLimited(_));
+        let gateway = self.snapshot.gateway.as_ref();
         let quota = match gateway {
             // A denial for another reason tells nobody what is left: it would let others probe.
             Some(gateway) if limited => {
@@ -134,10 +141,10 @@ impl<'a> Decision<'a> {
         }
     }
 
-    fn metadata<'d>(&'d self, decision_id: &'d str) -> Metadata<'d> {
+    fn metadata(&self) -> Metadata<'_> {
         let (key_id, role, tier, _) = self.who();
         Metadata {
-            decision_id,
+            decision_id: self.decision_id,
             rule: self.rule_id(),
             key_id,
             role,
@@ -167,14 +174,14 @@ impl<'a> Decision<'a> {
     /// Why not; or, under a rule in shadow mode, why it would not have been.
     pub fn denial(&self) -> Option<Denial> {
         match &self.outcome {
-            Ok(admitted) => admitted.shadow(),
+            Ok(allowed) => allowed.admitted.shadow(),
             Err(denial) => Some(*denial),
         }
     }
 
     fn outcome_name(&self) -> &'static str {
         match &self.outcome {
-            Ok(admitted) if admitted.shadow().is_some() => "shadow",
+            Ok(allowed) if allowed.admitted.shadow().is_some() => "shadow",
             Ok(_) => "allow",
             Err(_) => "deny",
         }

@@ -57,8 +57,8 @@ impl Authorizer {
         let start = Now::read();
         let snapshot = self.policy.load_full();
         let decision_id = self.ids.next();
-        let decision = decide(&snapshot, &self.counters, start, bytes);
-        let response = decision.response(decision_id.as_str());
+        let decision = decide(&snapshot, &self.counters, start, decision_id.as_str(), bytes);
+        let response = decision.response();
         let outcome = outcome(&decision);
         let latency = Now::read().monotonic.saturating_sub(start.monotonic);
         self.metrics.decided(self.side, outcome, latency);
@@ -105,7 +105,7 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
         revision: Some(&decision.snapshot.revision.0),
         generation: Some(decision.snapshot.generation),
         trace_id: request.and_then(|request| request.trace_id()),
-        request_id: unless_empty(std::str::from_utf8(facts.id).unwrap_or("")),
+        request_id: request.and_then(|request| request.id()),
         ..*record
     });
 }

@@ -126,7 +126,8 @@ impl<'a> Decision<'a> {
         respond::deny(refusal, &client, metadata)
     }
 
-    fn limits(&self) -> Option<&'a crate::policy::Limits> {
+    /// The limits of the caller's tier, as far as it is known.
+    pub fn limits(&self) -> Option<&'a crate::policy::Limits> {
         match self.principal? {
             Principal::Anonymous => None,
             Principal::Key(key) => Some(&key.tier().limits),

@@ -63,19 +63,27 @@ pub fn credential_headers<'s>(
 /// a comma count each for itself.
 fn credential<'a>(headers: &CredentialHeaders, request: &Request<'a>) -> Result<&'a [u8], Denial> {
     let mut found: Option<&[u8]> = None;
-    for name in &headers.0 {
-        let values = request.headers.all(name).flat_map(|value| value.split(|&b| b == b','));
-        for value in values {
-            let value = if is_authorization(name) { bearer(trim(value)) } else { trim(value) };
-            match found {
-                _ if value.is_empty() => {}
-                None => found = Some(value),
-                Some(first) if first == value => {}
-                Some(_) => return Err(Denial::CredentialAmbiguous),
-            }
+    for (_, value) in credentials(headers, request) {
+        match found {
+            None => found = Some(value),
+            Some(first) if first == value => {}
+            Some(_) => return Err(Denial::CredentialAmbiguous),
         }
     }
     found.ok_or(Denial::CredentialMissing)
+}
+
+/// Everything in these headers that is presented as a credential, with the name of its header.
+pub fn credentials<'h, 'a>(
+    headers: &'h CredentialHeaders,
+    request: &'h Request<'a>,
+) -> impl Iterator<Item = (&'h str, &'a [u8])> {
+    headers.0.iter().flat_map(|name| {
+        let values = request.headers.all(name).flat_map(|value| value.split(|&b| b == b','));
+        let values = values
+            .map(|value| if is_authorization(name) { bearer(trim(value)) } else { trim(value) });
+        values.filter(|value| !value.is_empty()).map(move |value| (&**name, value))
+    })
 }
 
 fn is_authorization(name: &str) -> bool {
@@ -112,11 +120,7 @@ fn key<'s>(
     client: Option<IpAddr>,
     now: Now,
 ) -> Result<Key<'s>, Invalid> {
-    if credential.len() > MAX_CREDENTIAL_BYTES {
-        return Err(Invalid::Unknown);
-    }
-    let digest: Digest = Sha256::digest(credential).into();
-    let (key, value) = gateway.keys.find(&digest).ok_or(Invalid::Unknown)?;
+    let (key, value) = lookup(gateway, credential)?;
     if !key.enabled() {
         return Err(Invalid::Disabled);
     }
@@ -126,7 +130,23 @@ fn key<'s>(
     if key.allows(client) { Ok(key) } else { Err(Invalid::WrongNetwork) }
 }
 
-fn within(validity: Validity, now: Now) -> Result<(), Invalid> {
+/// The key that has this value, good or not, and the dates of the value.
+///
+/// # Errors
+/// [`Invalid::Unknown`]
+pub fn lookup<'s>(gateway: &'s Gateway, credential: &[u8]) -> Result<(Key<'s>, Validity), Invalid> {
+    if credential.len() > MAX_CREDENTIAL_BYTES {
+        return Err(Invalid::Unknown);
+    }
+    let digest: Digest = Sha256::digest(credential).into();
+    gateway.keys.find(&digest).ok_or(Invalid::Unknown)
+}
+
+/// Whether something with these dates is good now.
+///
+/// # Errors
+/// [`Invalid::Expired`] or [`Invalid::NotYetValid`]
+pub fn within(validity: Validity, now: Now) -> Result<(), Invalid> {
     let now = now.unix_seconds();
     if validity.expires_at.is_some_and(|end| now >= end) {
         return Err(Invalid::Expired);

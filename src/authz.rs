@@ -14,11 +14,12 @@ pub mod health;
 
 use crate::clock::Now;
 use crate::denial::Denial;
+use crate::policy::key::Key;
 use crate::policy::rule::Selected;
 use crate::policy::{Gateway, Snapshot};
 use crate::ratelimit::Verdict;
 use crate::ratelimit::memory::Counters;
-use authenticate::Principal;
+use authenticate::{Principal, Refused};
 use decode::{Facts, Request};
 use inject::Mutations;
 use limit::Admitted;
@@ -39,8 +40,10 @@ pub struct Decision<'a> {
     pub request: Option<Request<'a>>,
     /// What the rules said.
     pub selected: Selected<'a>,
-    /// Who called, if that is known.
+    /// Who called, if that is proven.
     pub principal: Option<Principal<'a>>,
+    /// The key that was presented and is not good.
+    pub refused_key: Option<Key<'a>>,
     /// What is left of the caller's limits, where it was counted.
     pub verdict: Option<Verdict>,
 }
@@ -71,6 +74,7 @@ pub fn decide<'a>(
         request: None,
         selected: Selected::Nothing,
         principal: None,
+        refused_key: None,
         verdict: None,
     };
     decision.outcome = decision.steps(counters, now, bytes);
@@ -92,7 +96,13 @@ impl<'a> Decision<'a> {
         self.selected =
             gateway.rules.select(request.rule, &request.host, &request.path.text, request.method);
         authorize::admissible(gateway, self.selected, request)?;
-        let principal = authenticate::principal(gateway, self.selected, request, now)?;
+        let principal = match authenticate::principal(gateway, self.selected, request, now) {
+            Ok(principal) => principal,
+            Err(Refused { denial, key }) => {
+                self.refused_key = key;
+                return Err(denial);
+            }
+        };
         self.principal = Some(principal);
         let permit = authorize::permit(self.selected, principal)?;
         let (admitted, verdict) = limit::admit(counters, permit, now);
@@ -136,36 +146,31 @@ impl<'a> Decision<'a> {
         respond::deny(refusal, &client, metadata)
     }
 
-    fn limits(&self) -> Option<&'a crate::policy::Limits> {
-        match self.principal? {
-            Principal::Anonymous => None,
-            Principal::Key(key) => Some(&key.tier().limits),
-            Principal::AnyKey(tier) => Some(&tier.limits),
-        }
+    /// The limits of the caller's tier, as far as it is known.
+    pub fn limits(&self) -> Option<&'a crate::policy::Limits> {
+        self.principal?.tier().map(|tier| &tier.limits)
     }
 
     fn metadata(&self) -> Metadata<'_> {
-        let (key_id, role, tier, _) = self.who();
+        let caller = self.caller();
         Metadata {
             decision_id: self.decision_id,
             rule: self.rule_id(),
-            key_id,
-            role,
-            tier,
+            key_id: caller.id(),
+            role: caller.role(),
+            tier: caller.tier().map(|tier| &*tier.name),
             outcome: self.outcome_name(),
             reason: self.denial().map(Denial::reason),
             revision: &self.snapshot.revision.0,
         }
     }
 
-    /// Key id, role, tier and tenant of the caller, as far as they are known.
-    pub fn who(&self) -> (Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<&'a str>) {
-        match self.principal {
-            None | Some(Principal::Anonymous) => (None, None, None, None),
-            Some(Principal::Key(key)) => {
-                (Some(key.id()), key.role(), Some(&key.tier().name), key.tenant())
-            }
-            Some(Principal::AnyKey(tier)) => (Some(limit::ANY_KEY), None, Some(&tier.name), None),
+    /// Who called, as far as that is known: also by a key that is not good.
+    pub fn caller(&self) -> Principal<'a> {
+        match (self.principal, self.refused_key) {
+            (Some(principal), _) => principal,
+            (None, Some(key)) => Principal::Key(key),
+            (None, None) => Principal::Anonymous,
         }
     }
 

@@ -1,9 +1,9 @@
 //! Step 5: which headers the upstream gets, and which it never sees.
 
-use super::authenticate::{Principal, credential_headers};
+use super::authenticate::credential_headers;
 use super::decode::Request;
 use super::decode::headers::{self, folded, is_owned};
-use super::limit::{ANY_KEY, Admitted};
+use super::limit::Admitted;
 use crate::policy::Gateway;
 use crate::policy::rule::Selected;
 
@@ -25,16 +25,12 @@ pub fn mutations<'a>(
     request: &Request<'a>,
     decision_id: &'a str,
 ) -> Mutations<'a> {
-    let (key_id, role, tier, tenant) = match admitted.permit().principal() {
-        Principal::Anonymous => (None, None, None, None),
-        Principal::Key(key) => (Some(key.id()), key.role(), Some(&*key.tier().name), key.tenant()),
-        Principal::AnyKey(tier) => (Some(ANY_KEY), None, Some(&*tier.name), None),
-    };
+    let caller = admitted.permit().principal();
     let ours = [
-        (headers::KEY_ID, key_id),
-        (headers::ROLE, role),
-        (headers::TIER, tier),
-        (headers::TENANT, tenant),
+        (headers::KEY_ID, caller.id()),
+        (headers::ROLE, caller.role()),
+        (headers::TIER, caller.tier().map(|tier| &*tier.name)),
+        (headers::TENANT, caller.tenant()),
         (headers::DECISION_ID, Some(decision_id)),
     ];
     let mut mutations =

@@ -81,7 +81,7 @@ fn outcome(decision: &Decision<'_>) -> Outcome {
 /// Method, host and path stand in the log also when they could not be judged, as far as they are
 /// text.
 fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
-    let (key_id, role, tier, tenant) = decision.who();
+    let caller = decision.caller();
     let facts = &decision.facts;
     let request = decision.request.as_ref();
     let raw = |bytes: &'_ [u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -93,10 +93,10 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
     let limits: Vec<audit::Limit> = decision.verdict.iter().flat_map(limits).collect();
     log.append(&Record {
         rule: decision.rule_id(),
-        key_id,
-        role,
-        tier,
-        tenant,
+        key_id: caller.id(),
+        role: caller.role(),
+        tier: caller.tier().map(|tier| &*tier.name),
+        tenant: caller.tenant(),
         method: unless_empty(request.map_or(&method, |request| request.method)),
         host: unless_empty(request.map_or(&host, |request| &request.host)),
         path: unless_empty(request.map_or(&path, |request| &request.path.text)),

@@ -131,6 +131,9 @@ async fn cpu(options: &Options) -> Result<(), Failure> {
     for contender in [&*system, &*mimalloc, &*gatepost] {
         table::row(contender.name, &contender.micros, "")?;
     }
+    let body = bodies.first().ok_or("nobody calls")?;
+    let answer = gatepost.client.answer(body).await?;
+    table::row("bytes of gatepost's answer", &[f64::from(u32::try_from(answer.len())?)], "< 1024")?;
     table::head("ratio in the same turn")?;
     for (name, other, goal) in [
         ("gatepost / empty server, system allocator", &*system, "0.75, then 0.6"),

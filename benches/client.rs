@@ -71,7 +71,7 @@ impl Client {
         let loops = callers.map(async |mut sender| {
             loop {
                 let Some(body) = next.borrow_mut()() else { return Ok(()) };
-                if !allowed(&mut sender, body).await? {
+                if !is_allow(&call(&mut sender, body).await?)? {
                     return Err(Failure::from("a check was not allowed"));
                 }
             }
@@ -82,29 +82,40 @@ impl Client {
 
     /// Makes one call, and says whether it was allowed.
     pub(crate) async fn allows(&self, body: &Bytes) -> Result<bool, Failure> {
+        is_allow(&self.answer(body).await?)
+    }
+
+    /// Makes one call, and returns the message of its answer.
+    pub(crate) async fn answer(&self, body: &Bytes) -> Result<Bytes, Failure> {
         let mut sender = self.senders.first().ok_or("no connection")?.clone();
-        allowed(&mut sender, body.clone()).await
+        call(&mut sender, body.clone()).await
     }
 }
 
-async fn allowed(sender: &mut SendRequest<Full<Bytes>>, body: Bytes) -> Result<bool, Failure> {
+async fn call(sender: &mut SendRequest<Full<Bytes>>, body: Bytes) -> Result<Bytes, Failure> {
     let request = hyper::Request::post(CHECK)
         .header("content-type", "application/grpc")
         .header("te", "trailers")
         .body(Full::new(body))?;
     sender.ready().await?;
     let answer = sender.send_request(request).await?;
-    let head = format!("{:?} {:?}", answer.status(), answer.headers());
+    let code = answer.status();
     let body = answer.into_body().collect().await?;
     let status = body.trailers().and_then(|trailers| trailers.get("grpc-status")).cloned();
     if status.as_ref().is_none_or(|status| status != "0") {
-        return Err(format!("not answered: {head}, grpc-status {status:?}").into());
+        return Err(format!("not answered: {code}, grpc-status {status:?}").into());
     }
-    let body = body.to_bytes();
-    let message = body.get(PREFIX..).ok_or("no message")?;
+    let mut message = body.to_bytes();
+    if message.len() < PREFIX {
+        return Err("an answer without a message".into());
+    }
+    Ok(message.split_off(PREFIX))
+}
+
+fn is_allow(message: &[u8]) -> Result<bool, Failure> {
     // What both servers write at the beginning of an allow: an empty status (field 1), then an
-    // ok_response (field 3). Anything else is read in full; reading all would make the client the
-    // slower the more a server says.
+    // ok_response (field 3). Anything else is read in full; reading all in full would make the
+    // client the slower the more a server says.
     const ALLOW: [u8; 3] = [0x0a, 0x00, 0x1a];
     if message.starts_with(&ALLOW) {
         return Ok(true);

@@ -121,13 +121,13 @@ impl Writer {
         self.bytes.push(0);
         write(self);
         let length = self.bytes.len() - start - 1;
-        match (u8::try_from(length), self.bytes.get_mut(start)) {
-            (Ok(short @ ..0x80), Some(kept)) => *kept = short,
-            (Ok(_) | Err(_), _) => {
-                let mut long = Self::default();
-                long.varint(u64::try_from(length).unwrap_or(u64::MAX));
-                self.bytes.splice(start..=start, long.bytes);
-            }
+        if let (Ok(short @ ..0x80), Some(kept)) = (u8::try_from(length), self.bytes.get_mut(start))
+        {
+            *kept = short;
+        } else {
+            let mut long = Self::default();
+            long.varint(u64::try_from(length).unwrap_or(u64::MAX));
+            self.bytes.splice(start..=start, long.bytes);
         }
     }
 

@@ -69,8 +69,10 @@ impl<'a> Decision<'a> {
         now: Now,
         bytes: &'a [u8],
     ) -> Result<Admitted<'a>, Denial> {
+        // Read first: whoever is refused for want of a policy is answered in their own protocol too.
+        let read = Facts::read(bytes).map(|facts| self.facts = facts);
         let gateway = self.snapshot.gateway.as_ref().ok_or(Denial::NotConfigured)?;
-        self.facts = Facts::read(bytes)?;
+        read?;
         let request = self.request.insert(self.facts.request()?);
         self.selected =
             gateway.rules.select(request.rule, &request.host, &request.path.text, request.method);
@@ -113,6 +115,7 @@ impl<'a> Decision<'a> {
             // A denial for another reason tells nobody what is left: it would let others probe.
             Some(gateway) if limited => {
                 quota::headers(gateway, self.limits(), self.verdict.as_ref())
+                    .and_retry_after(self.verdict.as_ref())
             }
             Some(_) | None => quota::Headers::default(),
         };

@@ -59,18 +59,28 @@ pub fn credential_headers<'s>(
         .unwrap_or(&gateway.options.credential_headers)
 }
 
+/// What stands where a credential may.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sent<'a> {
+    /// What may be a key.
+    Token(&'a [u8]),
+    /// An `Authorization` of another scheme, or of none: no key, and not nothing either.
+    Other(&'a [u8]),
+}
+
 /// The one credential of the request. The same one twice is one; values that Envoy has joined with
 /// a comma count each for itself.
-fn credential<'a>(headers: &CredentialHeaders, request: &Request<'a>) -> Result<&'a [u8], Denial> {
-    let mut found: Option<&[u8]> = None;
+fn credential<'a>(headers: &CredentialHeaders, request: &Request<'a>) -> Result<Sent<'a>, Denial> {
+    let mut found: Option<Sent<'_>> = None;
     for name in &headers.0 {
         let values = request.headers.all(name).flat_map(|value| value.split(|&b| b == b','));
         for value in values {
-            let value = if is_authorization(name) { bearer(trim(value)) } else { trim(value) };
+            let value = trim(value);
+            let sent = if is_authorization(name) { bearer(value) } else { Sent::Token(value) };
             match found {
-                _ if value.is_empty() => {}
-                None => found = Some(value),
-                Some(first) if first == value => {}
+                _ if sent == Sent::Token(&[]) || sent == Sent::Other(&[]) => {}
+                None => found = Some(sent),
+                Some(first) if first == sent => {}
                 Some(_) => return Err(Denial::CredentialAmbiguous),
             }
         }
@@ -83,17 +93,15 @@ fn is_authorization(name: &str) -> bool {
 }
 
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section
-/// 11.1). Anything else counts, whole, as a credential that no key has: no text that contains a
-/// space is a key.
-fn bearer(value: &[u8]) -> &[u8] {
+/// 11.1).
+fn bearer(value: &[u8]) -> Sent<'_> {
     const SCHEME: &[u8] = b"bearer";
     match value.split_at_checked(SCHEME.len()) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => match token {
-            [] => &[],
-            [b' ' | b'\t', ..] => trim(token),
-            _ => value,
+            [] | [b' ' | b'\t', ..] => Sent::Token(trim(token)),
+            _ => Sent::Other(value),
         },
-        _ => value,
+        _ => Sent::Other(value),
     }
 }
 
@@ -108,10 +116,11 @@ fn trim(value: &[u8]) -> &[u8] {
 /// The key that the credential is, if it is good now and for this client.
 fn key<'s>(
     gateway: &'s Gateway,
-    credential: &[u8],
+    credential: Sent<'_>,
     client: Option<IpAddr>,
     now: Now,
 ) -> Result<Key<'s>, Invalid> {
+    let Sent::Token(credential) = credential else { return Err(Invalid::Unknown) };
     if credential.len() > MAX_CREDENTIAL_BYTES {
         return Err(Invalid::Unknown);
     }

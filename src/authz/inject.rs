@@ -45,18 +45,14 @@ pub fn mutations<'a>(
             None => mutations.remove.push(name),
         }
     }
-    mutations.remove.push(headers::AGENT_SECRET);
     let credentials = credential_headers(gateway, Selected::Rule(admitted.permit().rule()));
-    mutations.remove.extend(credentials.0.iter().map(|name| &**name));
-    for name in request.headers.names() {
-        // A credential under an alias of its header was not read, and goes no further either.
-        let alias =
-            folded(name).is_some_and(|name| credentials.0.iter().any(|other| **other == name));
-        let ours = alias || is_owned(name);
-        if ours
-            && !mutations.remove.contains(&name)
-            && mutations.set.iter().all(|(set, _)| *set != name)
-        {
+    let credential = |name: &str| credentials.0.iter().any(|other| **other == *name);
+    // A credential under an alias of its header was not read, and goes no further either.
+    let aliased = |name: &str| folded(name).is_some_and(|name| credential(&name));
+    let sent = request.headers.names().filter(|name| is_owned(name) || aliased(name));
+    let names = credentials.0.iter().map(|name| &**name).chain(sent);
+    for name in [headers::AGENT_SECRET].into_iter().chain(names) {
+        if !mutations.remove.contains(&name) && mutations.set.iter().all(|(set, _)| *set != name) {
             mutations.remove.push(name);
         }
     }

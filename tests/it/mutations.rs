@@ -56,8 +56,9 @@ fn http(request: &mut CheckRequest) -> Option<&mut HttpRequest> {
 /// Whether it was one, and whether there was a reference.
 fn judge(bytes: &[u8]) -> (bool, bool) {
     let counters = Counters::new();
-    let decision = decide(snapshot(), &counters, Now::read(), bytes);
-    let response = decision.response("0123456789abcdef0123456789abcdef");
+    let id = "0123456789abcdef0123456789abcdef";
+    let decision = decide(snapshot(), &counters, Now::read(), id, bytes);
+    let response = decision.response();
     let response = CheckResponse::decode(&*response).expect("a CheckResponse");
     let allowed = well_formed(&response) == 0;
     assert_eq!(allowed, decision.outcome.is_ok());
@@ -85,7 +86,7 @@ fn judge(bytes: &[u8]) -> (bool, bool) {
         assert_eq!(resolved.split('/').nth(1), Some(beginning), "{path} could be {resolved}");
     }
     // Whoever passes with a name has sent that name's key.
-    if let (Some(id), ..) = decision.who() {
+    if let Some(id) = decision.caller().id() {
         let raw = reference.header_map.iter().flat_map(|map| &map.headers);
         let values = raw
             .map(|HeaderValue { value, raw_value, .. }| (value.as_bytes(), raw_value.as_slice()));

@@ -3,8 +3,8 @@
 //! The request goes the way of a real check, and what is told is read off the decision and off the
 //! bytes that Envoy would get. No key is ever printed, whatever was typed where.
 
-mod trace;
 mod caller;
+mod trace;
 mod render;
 
 use std::io::{self, Read, Write};

@@ -3,6 +3,7 @@
 
 mod world;
 
+mod cli;
 mod envoy_config;
 mod gateway;
 mod tidy;

@@ -76,20 +76,12 @@ pub fn has_role(rule: &Rule, principal: Principal<'_>) -> bool {
 
 /// Whether the caller belongs to one of the tenants that the rule asks for, if it asks.
 pub fn has_tenant(rule: &Rule, principal: Principal<'_>) -> bool {
-    let tenant = match principal {
-        Principal::Anonymous | Principal::AnyKey(_) => None,
-        Principal::Key(key) => key.tenant(),
-    };
-    among(rule.tenants.as_deref(), tenant)
+    among(rule.tenants.as_deref(), principal.tenant())
 }
 
 /// Whether the caller has all scopes that the rule asks for.
 pub fn has_scopes(rule: &Rule, principal: Principal<'_>) -> bool {
-    let granted = match principal {
-        Principal::Anonymous | Principal::AnyKey(_) => &[][..],
-        Principal::Key(key) => key.scopes(),
-    };
-    rule.scopes.iter().all(|wanted| granted.contains(wanted))
+    rule.scopes.iter().all(|wanted| principal.scopes().contains(wanted))
 }
 
 /// Whether what is held is one of those wanted; a rule that names none wants nothing.

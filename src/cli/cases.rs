@@ -259,11 +259,11 @@ fn compare(
     let bytes = ready.sample.encode();
     let counters = Counters::new();
     for _ in 1..ready.repeat {
-        drop(decide(policy, &counters, ready.now, &bytes));
+        drop(decide(policy, &counters, ready.now, DECISION_ID, &bytes));
     }
-    let decision = decide(policy, &counters, ready.now, &bytes);
+    let decision = decide(policy, &counters, ready.now, DECISION_ID, &bytes);
     let name = quote(case.name.as_deref().unwrap_or(""));
-    let Ok(answer) = Answer::read(&decision.response(DECISION_ID)) else {
+    let Ok(answer) = Answer::read(&decision.response()) else {
         findings.push(place.report(format!("{name}: the response cannot be read")));
         return;
     };

@@ -159,8 +159,8 @@ pub fn run(
     let now = Now::read();
     let now = Now { unix: options.time.unwrap_or(now.unix), ..now };
     let bytes = sample.encode();
-    let decision = decide(&snapshot, &Counters::new(), now, &bytes);
-    let Ok(answer) = Answer::read(&decision.response(DECISION_ID)) else {
+    let decision = decide(&snapshot, &Counters::new(), now, DECISION_ID, &bytes);
+    let Ok(answer) = Answer::read(&decision.response()) else {
         writeln!(err, "gatepost: the response cannot be read: this is a mistake in gatepost")?;
         return Ok(Exit::Failed);
     };

@@ -4,6 +4,7 @@
 mod world;
 
 mod cli;
+mod docs;
 mod envoy_config;
 mod gateway;
 mod tidy;

@@ -31,7 +31,6 @@ pub(super) fn differences(
 
 fn texts(expect: &Expectation<'_>, got: &Got<'_>, place: Place<'_>, found: &mut Vec<Finding>) {
     let Got { decision, answer, .. } = got;
-    let (_, _, _, tenant) = decision.who();
     let request = decision.request.as_ref();
     let detail = decision.denial().map(Denial::detail).filter(|text| !text.is_empty());
     let rows: [(_, &Option<Text<'_>>, Option<&str>); 10] = [
@@ -42,7 +41,7 @@ fn texts(expect: &Expectation<'_>, got: &Got<'_>, place: Place<'_>, found: &mut 
         ("key_id", &expect.key_id, answer.metadata("key_id")),
         ("role", &expect.role, answer.metadata("role")),
         ("tier", &expect.tier, answer.metadata("tier")),
-        ("tenant", &expect.tenant, tenant),
+        ("tenant", &expect.tenant, decision.caller().tenant()),
         ("host", &expect.host, request.map(|request| &*request.host)),
         ("path", &expect.path, request.map(|request| &*request.path.text)),
     ];

@@ -23,7 +23,7 @@ pub(super) fn notes(
         return vec![format!("the rule {} asks for no credential, and none is read", rule.id)];
     }
     let headers = credential_headers(gateway, decision.selected);
-    let found: Vec<(&str, &[u8])> = credentials(headers, request).collect();
+    let found: Vec<_> = credentials(headers, request).collect();
     let mut notes: Vec<String> = headers
         .0
         .iter()
@@ -33,11 +33,11 @@ pub(super) fn notes(
             format!("{name}: {}", presented(number, sent))
         })
         .collect();
-    let Some(&(_, credential)) = found.first() else {
+    let Some((_, credential)) = found.first() else {
         notes.push("no credential is presented".to_owned());
         return notes;
     };
-    if found.iter().any(|(_, other)| *other != credential) {
+    if found.iter().any(|(_, other)| other != credential) {
         notes.push("they differ, and which one is meant would be a guess".to_owned());
         return notes;
     }
@@ -45,7 +45,7 @@ pub(super) fn notes(
         notes.push("allow_any_key: there are no keys, so any credential will do".to_owned());
         return notes;
     }
-    match lookup(gateway, credential) {
+    match lookup(gateway, *credential) {
         Ok((key, value)) => notes.extend(state(gateway, key, value, request, now)),
         Err(_unknown) => {
             notes.push(format!("none of the {} keys has this value", gateway.keys.len()));
@@ -120,11 +120,11 @@ fn network(gateway: &Gateway, key: Key<'_>, request: &Request<'_>) -> String {
     };
     let address = client.map_or("unknown".to_owned(), |address| address.to_string());
     match key.networks() {
-        Some(Networks::Listed(networks)) => {
+        Networks::Listed(networks) => {
             let networks: Vec<_> = networks.iter().map(ToString::to_string).collect();
             let verdict = if key.allows(client) { "within" } else { "not within, refused:" };
             format!("the client address {address} ({source}) is {verdict} {}", networks.join(", "))
         }
-        Some(Networks::Any) | None => "may be used from anywhere".to_owned(),
+        Networks::Any => "may be used from anywhere".to_owned(),
     }
 }

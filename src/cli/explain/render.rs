@@ -56,7 +56,7 @@ impl Explanation<'_> {
     }
 
     pub(super) fn json(&self) -> Value {
-        let (key_id, role, tier, tenant) = self.decision.who();
+        let caller = self.decision.caller();
         let denial = self.decision.denial();
         let steps: Vec<Value> = self
             .steps
@@ -75,10 +75,10 @@ impl Explanation<'_> {
             "reason": denial.map(Denial::reason),
             "detail": denial.map(Denial::detail).filter(|text| !text.is_empty()),
             "rule": self.decision.rule_id(),
-            "key_id": key_id,
-            "role": role,
-            "tier": tier,
-            "tenant": tenant,
+            "key_id": caller.id(),
+            "role": caller.role(),
+            "tier": caller.tier().map(|tier| &*tier.name),
+            "tenant": caller.tenant(),
             "revision": self.decision.snapshot.revision.to_string(),
             "steps": steps,
             "upstream": (*code == 0).then(|| json!({

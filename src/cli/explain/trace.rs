@@ -239,20 +239,22 @@ fn requirements(decision: &Decision<'_>) -> Vec<String> {
         (Selected::Rule(_), None) => return Vec::new(),
     };
     let met = |met: bool| if met { "met" } else { "not met" };
-    let (_, held_role, _, tenant) = decision.who();
     let mut notes = Vec::new();
     if let Some(roles) = &rule.roles {
         let met = met(has_role(rule, principal));
         notes.push(format!(
             "{met}: a role of {}; the caller has {}",
             roles.join(", "),
-            held(held_role)
+            held(principal.role())
         ));
     }
     if let Some(tenants) = &rule.tenants {
         let met = met(has_tenant(rule, principal));
         let tenants = tenants.join(", ");
-        notes.push(format!("{met}: a tenant of {tenants}; the caller has {}", held(tenant)));
+        notes.push(format!(
+            "{met}: a tenant of {tenants}; the caller has {}",
+            held(principal.tenant())
+        ));
     }
     if !rule.scopes.is_empty() {
         let met = met(has_scopes(rule, principal));
@@ -274,13 +276,14 @@ fn limits(decision: &Decision<'_>) -> Vec<String> {
         let why = if asks { "nothing is counted" } else { "auth is none: nothing is counted" };
         return vec![why.to_owned()];
     };
-    let (key_id, _, tier, _) = decision.who();
+    let caller = decision.caller();
+    let tier = caller.tier().map(|tier| &*tier.name);
     let window = |window: Window| match limits.of(window) {
         Limit::Unlimited => format!("no limit in any {}", window.name()),
         Limit::AtMost(number) => format!("at most {number} in any {}", window.name()),
     };
     vec![
         format!("tier {}: {}, {}", held(tier), window(Window::Minute), window(Window::Hour)),
-        format!("counted for {}, here from nothing", held(key_id)),
+        format!("counted for {}, here from nothing", held(caller.id())),
     ]
 }

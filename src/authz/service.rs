@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::{Buf, BufMut, Bytes};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
@@ -55,7 +55,7 @@ impl Authorizer {
     pub fn check(&self, bytes: &[u8]) -> Vec<u8> {
         let _in_flight = self.metrics.enter(self.side);
         let start = Now::read();
-        let snapshot = self.policy.load_full();
+        let snapshot = self.policy.load();
         let decision_id = self.ids.next();
         let decision = decide(&snapshot, &self.counters, start, decision_id.as_str(), bytes);
         let response = decision.response();
@@ -181,9 +181,19 @@ impl Codec for Raw {
     }
 }
 
+/// tonic takes 8 KiB for each message unless told otherwise. A check and its answer are 1 or 2 KiB;
+/// what is larger still gets its room.
+fn buffers() -> BufferSettings {
+    BufferSettings::new(2 * 1024, 32 * 1024)
+}
+
 impl Encoder for Raw {
     type Item = Vec<u8>;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 
     fn encode(&mut self, message: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.put_slice(&message);
@@ -194,6 +204,10 @@ impl Encoder for Raw {
 impl Decoder for Raw {
     type Item = Bytes;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(buffer.copy_to_bytes(buffer.remaining())))

@@ -85,5 +85,6 @@ pub fn is_owned(name: &str) -> bool {
 /// Upstreams that pass headers on as environment variables (CGI, WSGI, PHP) do not tell `_` and `.`
 /// from `-`. `None` where the name has neither, and so is its own only reading.
 pub fn folded(name: &str) -> Option<String> {
-    name.contains(['_', '.']).then(|| name.replace(['_', '.'], "-"))
+    let ambiguous = name.bytes().any(|b| matches!(b, b'_' | b'.'));
+    ambiguous.then(|| name.replace(['_', '.'], "-"))
 }

@@ -1,4 +1,4 @@
-//! The tonic service around [`decide`](super::decide): raw bytes in, raw bytes out.
+//! The tonic service around [`decide`]: raw bytes in, raw bytes out.
 //!
 //! `Check` is served by a codec that hands the message over as it came, so that nothing is decoded
 //! twice. A decision never waits for anything.

@@ -3,6 +3,7 @@
 mod ask;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -22,11 +23,15 @@ Examples:
   gatepost status --format json | jq -r .policy.revision
 
 Exit codes: 0 it is ready and the files on disk are what holds; 1 it is not ready, the last reload
-was refused, or nobody answers within 5 s; 2 usage.")]
+was refused, or nobody answers in time; 2 usage.")]
 pub struct Options {
     /// Where its operators ask: host:port or unix:/path
     #[arg(long, value_name = "ADDR", env = "GATEPOST_ADMIN", default_value = "127.0.0.1:8181")]
     admin: Address,
+
+    /// How long to wait for the whole answer, in milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 5000)]
+    timeout: u64,
 
     /// How to print it; json is the answer as it came
     #[arg(long, value_enum, default_value_t)]
@@ -38,13 +43,17 @@ pub struct Options {
 /// # Errors
 /// The output cannot be written.
 pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::Result<Exit> {
-    let status = match ask::ask(&options.admin, "/status") {
+    let status = match ask::ask(&options.admin, "/status", Duration::from_millis(options.timeout)) {
         Ok(status) => status,
         Err(error) => {
             writeln!(err, "gatepost: {}: {error}", options.admin)?;
             return Ok(Exit::Failed);
         }
     };
+    if !at(&status, "/policy/revision").is_string() {
+        writeln!(err, "gatepost: {}: {}", options.admin, ask::Error::NotStatus)?;
+        return Ok(Exit::Failed);
+    }
     match options.format {
         Format::Text => write_text(&status, &options.admin, out)?,
         Format::Json => writeln!(out, "{status:#}")?,
@@ -72,9 +81,12 @@ fn write_text(status: &Value, admin: &Address, out: &mut dyn Write) -> io::Resul
     let (generation, loaded) = (said("/policy/generation"), said("/policy/loaded_at"));
     writeln!(out, "           number {generation} of this process, live since {loaded}")?;
     if at(status, "/policy/gateway").is_object() {
-        let [keys, tiers, rules] = ["api_keys", "rate_limit_tiers", "rules"]
-            .map(|name| said(&format!("/policy/gateway/{name}")));
-        writeln!(out, "  gateway  {keys} keys, {tiers} tiers, {rules} rules")?;
+        let held = [("api_keys", "key"), ("rate_limit_tiers", "tier"), ("rules", "rule")];
+        let held = held.map(|(name, what)| match &*said(&format!("/policy/gateway/{name}")) {
+            "1" => format!("1 {what}"),
+            number => format!("{number} {what}s"),
+        });
+        writeln!(out, "  gateway  {}", held.join(", "))?;
         if at(status, "/policy/gateway/allow_any_key").as_bool() == Some(true) {
             writeln!(out, "           lets anybody in with any key (allow_any_key)")?;
         }

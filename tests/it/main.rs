@@ -3,6 +3,7 @@
 
 mod world;
 
+mod cli;
 mod docs;
 mod envoy_config;
 mod gateway;

@@ -117,7 +117,8 @@ impl Report {
         }
         if let Some(Loaded { revision, keys, enabled, tiers, rules }) = &self.loaded {
             let directory = self.directory.display();
-            writeln!(out, "{directory}: {keys} keys, {} rules, revision {revision}", rules.len())?;
+            let (all, each) = (counted(*keys, "key"), counted(rules.len(), "rule"));
+            writeln!(out, "{directory}: {all}, {each}, revision {revision}")?;
             writeln!(out, "  keys:  {keys}, {enabled} of them enabled")?;
             writeln!(out, "  tiers: {}", listed(tiers))?;
             writeln!(out, "  rules: {}", listed(rules))?;

@@ -15,9 +15,6 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::lifecycle::address::Address;
 
-/// From the first attempt to connect to the last byte of the answer.
-const PATIENCE: Duration = Duration::from_secs(5);
-
 /// An answer is a few thousand bytes; a reload error may name a hundred mistakes.
 const MAX_BYTES: usize = 1024 * 1024;
 
@@ -26,25 +23,26 @@ const MAX_BYTES: usize = 1024 * 1024;
 pub(super) enum Error {
     /// Nobody listens there, or this process may not connect.
     Connect(io::Error),
-    /// It took longer than [`PATIENCE`].
-    TimedOut,
+    /// It took longer than this.
+    TimedOut(Duration),
     /// Whoever listens there does not speak HTTP, or broke off.
     Http(String),
     /// Whoever listens there answers with another status.
     Status(StatusCode),
-    /// What was answered is not JSON.
-    NotJson,
+    /// What was answered is no status of gatepost's.
+    NotStatus,
 }
 
-/// GET, and the JSON that comes back.
+/// GET, and the JSON that comes back. `patience` is from the first attempt to connect to the last
+/// byte of the answer.
 ///
 /// # Errors
 /// There is none.
-pub(super) fn ask(address: &Address, path: &str) -> Result<Value, Error> {
+pub(super) fn ask(address: &Address, path: &str, patience: Duration) -> Result<Value, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Error::Connect)?.block_on(async {
-        let answer = tokio::time::timeout(PATIENCE, connect(address, path)).await;
-        answer.map_err(|_elapsed| Error::TimedOut)?
+        let answer = tokio::time::timeout(patience, connect(address, path)).await;
+        answer.map_err(|_elapsed| Error::TimedOut(patience))?
     })
 }
 
@@ -78,7 +76,7 @@ async fn get(
         }
         let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
         let body = body.map_err(|error| Error::Http(error.to_string()))?;
-        serde_json::from_slice(&body.to_bytes()).map_err(|_error| Error::NotJson)
+        serde_json::from_slice(&body.to_bytes()).map_err(|_error| Error::NotStatus)
     };
     // The exchange moves only while its connection is driven, which ends when the exchange does.
     let (answer, _closed) = tokio::join!(exchange, connection);
@@ -90,10 +88,10 @@ impl fmt::Display for Error {
         const WHERE: &str = "is this what `gatepost authz --admin` names?";
         match self {
             Self::Connect(error) => write!(f, "cannot connect: {error}; {WHERE}"),
-            Self::TimedOut => write!(f, "no answer within {} s", PATIENCE.as_secs()),
+            Self::TimedOut(patience) => write!(f, "no answer within {} ms", patience.as_millis()),
             Self::Http(error) => write!(f, "no HTTP answer: {error}; {WHERE}"),
             Self::Status(status) => write!(f, "answers {status}; {WHERE}"),
-            Self::NotJson => write!(f, "what answers is no status of gatepost's; {WHERE}"),
+            Self::NotStatus => write!(f, "what answers is no status of gatepost's; {WHERE}"),
         }
     }
 }

@@ -170,7 +170,7 @@ fn cases() -> Vec<Case> {
         Case { caller: None, ..invalid("unheard-of", "unknown") },
         invalid("disabled", "disabled"),
         invalid("expired", "expired"),
-        invalid("rotated-old", "expired"),
+        Case { caller: Some("rotated"), ..invalid("rotated-old", "expired") },
         invalid("early", "not_yet_valid"),
         invalid("elsewhere", "wrong_network"),
         Case::new("/api/v1/x", "credential_ambiguous", "")

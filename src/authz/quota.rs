@@ -15,6 +15,7 @@ impl Headers {
 
     /// Adds `Retry-After`, which goes with every rate-limit denial, whatever the setting. A request
     /// that passes is never told to wait, also where a rule in shadow mode would have refused it.
+    #[must_use]
     pub fn and_retry_after(mut self, verdict: Option<&Verdict>) -> Self {
         if let Some(Err(exceeded)) = verdict.map(|verdict| &verdict.outcome) {
             self.push("retry-after", |out| write_number(out, exceeded.retry_after_seconds()));

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::scene::{CONFIGS, Clients, decision, everywhere, key, shipped};
+use crate::scene::{CONFIGS, Clients, builder, decision, everywhere, key, shipped};
 use crate::world::answer::{Answer, Request};
 use crate::world::check::{check, check_request};
 use crate::world::envoy::Config;
@@ -265,7 +265,7 @@ fn the_gateway_can_name_its_credential_headers() {
     let k = key("customer");
     let bearer = format!("Bearer {k}");
     for config in [CONFIGS[0], CONFIGS[4]] {
-        let world = World::with_policy(&policy).envoy(config).start();
+        let world = builder(&policy, config).start();
         for (target, name, value, wanted) in [
             ("/x", "x-gate-key", &k, Known),
             ("/x", "x-gate-key", &bearer, Invalid),
@@ -318,7 +318,7 @@ fn any_key_will_do_in_development_while_there_is_none() {
     let any = |keys| {
         let policy = json!({ "gateway_config": { "allow_any_key": true }, "api_keys": keys,
                              "rate_limit_tiers": { "default": { "requests_per_minute": 2 } } });
-        World::with_policy(&policy).env("GATEPOST_ENV", "development").start()
+        builder(&policy, Config::Shipped).env("GATEPOST_ENV", "development").start()
     };
     let send = |world: &World, value: &str| {
         let request = Request::get("/api/v1/x").header("x-api-key", value);

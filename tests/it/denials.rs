@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::scene::{decision, decision_id, key, policy, shipped};
+use crate::scene::{builder, decision, decision_id, key, policy, shipped};
 use crate::world::answer::{Answer, Request};
 use crate::world::envoy::{Config, Envoy};
 use crate::world::gatepost::{Gatepost, Launch};
@@ -263,7 +263,7 @@ fn without_what_changes(mut answer: Answer) -> Answer {
 fn what_did_not_come_over_tls_is_told_so() {
     let mut policy = policy();
     policy["gateway_config"] = json!({ "require_https": true });
-    let world = World::with_policy(&policy).start();
+    let world = builder(&policy, Config::Shipped).start();
     // A path that asks for no key, and a key that would do.
     for case in [
         Case::new("/public/x", "request_malformed", "https_required").rule("public"),

@@ -31,8 +31,11 @@ const OWNED: [&str; 15] = [
     "x-user-x-tenant",
 ];
 
-/// Requests that pass, by who is then said to be calling: key id, role, tier, tenant.
-const PASSING: [(&str, Option<&str>, [Option<&str>; 4]); 5] = [
+/// Who is said to be calling: key id, role, tier, tenant.
+type Identity = [Option<&'static str>; 4];
+
+/// Requests that pass, by target and caller, and what they are said to be.
+const PASSING: [(&str, Option<&str>, Identity); 5] = [
     (
         "/api/v1/x",
         Some("customer"),
@@ -46,7 +49,7 @@ const PASSING: [(&str, Option<&str>, [Option<&str>; 4]); 5] = [
 ];
 
 /// Ours, with exactly one value each, and nothing of the client's.
-fn check_upstream(told: &str, answer: &Answer, caller: [Option<&str>; 4]) {
+fn check_upstream(told: &str, answer: &Answer, caller: Identity) {
     let id = decision_id(answer).unwrap_or_else(|| panic!("no decision: {told}"));
     let caller = caller.into_iter().chain([Some(&*id)]);
     for (name, value) in OURS.into_iter().zip(caller) {

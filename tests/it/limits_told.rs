@@ -2,8 +2,9 @@
 
 use serde_json::json;
 
-use crate::scene::{key, policy, shipped};
+use crate::scene::{builder, key, policy, shipped};
 use crate::world::answer::{Answer, Request};
+use crate::world::envoy::Config;
 use crate::world::{Protocol, World};
 
 const NAMES: [&str; 6] = [
@@ -87,7 +88,7 @@ fn the_older_headers_are_an_option() {
     ] {
         let mut policy = policy();
         policy["gateway_config"] = json!({ "ratelimit_headers": option });
-        let world = World::with_policy(&policy).start();
+        let world = builder(&policy, Config::Shipped).start();
         let allowed = ask(&world, "once-1");
         assert_eq!((allowed.status, told(&allowed)), (200, wanted.clone()), "{option}");
         let denied = ask(&world, "once-1");

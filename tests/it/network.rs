@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::scene::{decision, key, shipped};
+use crate::scene::{builder, decision, key, shipped};
 use crate::world::answer::Request;
 use crate::world::check::{check, check_request};
 use crate::world::envoy::{Config, Envoy, root};
@@ -41,7 +41,7 @@ fn ask(world: &World, id: &str, forwarded: &[&str]) -> (u16, Option<String>) {
 
 #[test]
 fn a_key_holds_in_its_networks_alone() {
-    let world = World::with_policy(&policy(0)).start();
+    let world = builder(&policy(0), Config::Shipped).start();
     // Nobody stands before Envoy: what the client says about itself counts for nothing.
     for forwarded in [&[][..], &["198.51.100.7"], &["2001:db8::1", "198.51.100.7, 198.51.100.7"]] {
         for (id, status) in
@@ -62,8 +62,8 @@ fn a_key_holds_in_its_networks_alone() {
 /// address), so that N proxies before it put the client N places further left.
 #[test]
 fn behind_trusted_proxies_the_client_is_counted_from_the_right() {
-    let one = World::with_policy(&policy(1)).start();
-    let two = World::with_policy(&policy(2)).start();
+    let one = builder(&policy(1), Config::Shipped).start();
+    let two = builder(&policy(2), Config::Shipped).start();
     let cases: [(&World, &[&str], u16, Option<&str>); 15] = [
         (&one, &["198.51.100.7"], 200, Some("198.51.100.7")),
         (&one, &["203.0.113.9, 198.51.100.7"], 200, Some("198.51.100.7")),
@@ -190,7 +190,7 @@ fn where_tls_is_required_only_the_tls_listener_passes() {
     let mut policy = policy(0);
     policy["gateway_config"] = json!({ "require_https": true });
     let (commented, block) = tls_listener();
-    let world = World::with_policy(&policy).edit_envoy(&commented, &block).start();
+    let world = builder(&policy, Config::Shipped).edit_envoy(&commented, &block).start();
     let listeners = world.envoy.admin("/listeners?format=json").json();
     let all = listeners["listener_statuses"].as_array().unwrap();
     let tls = all.iter().find(|listener| listener["name"] == "gateway-tls").unwrap();
@@ -228,7 +228,7 @@ fn past_envoy_only_the_header_that_envoy_writes_says_tls() {
     let mut policy = policy(0);
     policy["gateway_config"] = json!({ "require_https": true });
     let config = Config::Minimal { raw_headers: true, normalized_paths: false };
-    let world = World::with_policy(&policy).envoy(config).start();
+    let world = builder(&policy, config).start();
     let mut client = world.gatepost.connect();
     let free = key("free");
     for (headers, code) in [

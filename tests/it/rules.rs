@@ -5,9 +5,10 @@ use std::sync::OnceLock;
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use serde_json::{Value, json};
 
-use crate::scene::{FIRST_ROUTE, decision, key, route_naming, shipped};
+use crate::scene::{FIRST_ROUTE, builder, decision, key, route_naming, shipped};
 use crate::world::answer::Request;
 use crate::world::check::{check, check_request};
+use crate::world::envoy::Config;
 use crate::world::{Protocol, World};
 
 fn policy() -> Value {
@@ -45,7 +46,7 @@ fn policy() -> Value {
 
 fn world() -> &'static World {
     static WORLD: OnceLock<World> = OnceLock::new();
-    WORLD.get_or_init(|| World::with_policy(&policy()).start())
+    WORLD.get_or_init(|| builder(&policy(), Config::Shipped).start())
 }
 
 /// Status, and the rule that decided with its detail as the log has them.
@@ -133,20 +134,29 @@ fn a_watched_rule_lets_pass_what_it_would_deny_and_says_so() {
 
 #[test]
 fn each_requirement_of_a_watched_rule_is_only_watched() {
-    for (name, asks, detail) in [
+    let requirements = [
         ("roles", json!(["admin"]), "role"),
         ("tenants", json!(["globex"]), "tenant"),
         ("scopes", json!(["write"]), "scope"),
         ("methods", json!(["PUT"]), "method"),
-    ] {
-        let mut policy = policy();
-        policy["rules"] = json!([{ "id": "watched", "paths": ["/**"], "mode": "shadow" }]);
-        policy["rules"][0][name] = asks;
-        let world = World::with_policy(&policy).start();
-        assert_eq!(ask(&world, "GET", "/x", "reader"), (200, "watched".into(), detail.into()));
-        policy["rules"][0]["mode"] = "enforce".into();
-        let world = World::with_policy(&policy).start();
-        assert_eq!(ask(&world, "GET", "/x", "reader"), (403, "watched".into(), detail.into()));
+    ];
+    let mut policy = policy();
+    let rules = requirements.iter().flat_map(|(name, asks, _)| {
+        ["shadow", "enforce"].map(|mode| {
+            let path = format!("/{mode}/{name}");
+            let mut rule = json!({ "id": path, "paths": [path], "mode": mode });
+            rule[name] = asks.clone();
+            rule
+        })
+    });
+    policy["rules"] = rules.collect();
+    let world = builder(&policy, Config::Shipped).start();
+    for (name, _, detail) in requirements {
+        for (mode, status) in [("shadow", 200), ("enforce", 403)] {
+            let path = format!("/{mode}/{name}");
+            let wanted = (status, path.as_str().into(), detail.into());
+            assert_eq!(ask(&world, "GET", &path, "reader"), wanted);
+        }
     }
 }
 
@@ -180,7 +190,7 @@ fn a_watched_rule_never_waives_authentication() {
 fn without_rules_the_usual_ones_hold() {
     let mut policy = policy();
     policy.as_object_mut().unwrap().remove("rules");
-    let world = World::with_policy(&policy).start();
+    let world = builder(&policy, Config::Shipped).start();
     for (method, target, caller, status, rule) in [
         ("GET", "/health", "", 200, "health"),
         ("GET", "/ready", "", 200, "health"),
@@ -218,7 +228,7 @@ fn a_rule_named_by_the_route_decides_instead_of_the_first() {
         ("/watched", "hosted"),
     ];
     let routes = named.map(|(prefix, rule)| route_naming(prefix, rule)).concat();
-    let builder = World::with_policy(&policy());
+    let builder = builder(&policy(), Config::Shipped);
     let world = builder.edit_envoy(FIRST_ROUTE, &(routes + FIRST_ROUTE)).start();
     for (method, target, caller, status, rule, detail) in [
         // By path alone the rule before it would decide.

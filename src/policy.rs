@@ -5,6 +5,7 @@
 //! serde, no I/O.
 
 pub mod glob;
+pub mod header;
 pub mod key;
 pub mod rule;
 pub mod raw;

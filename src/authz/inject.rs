@@ -2,9 +2,9 @@
 
 use super::authenticate::credential_headers;
 use super::decode::Request;
-use super::decode::headers::{self, folded, is_owned};
 use super::limit::Admitted;
 use crate::policy::Gateway;
+use crate::policy::header::{self, folded, is_override, is_owned};
 use crate::policy::rule::Selected;
 
 /// What Envoy is to do to the request headers. No name is in both lists: Envoy removes last, so a
@@ -27,11 +27,11 @@ pub fn mutations<'a>(
 ) -> Mutations<'a> {
     let caller = admitted.permit().principal();
     let ours = [
-        (headers::KEY_ID, caller.id()),
-        (headers::ROLE, caller.role()),
-        (headers::TIER, caller.tier().map(|tier| &*tier.name)),
-        (headers::TENANT, caller.tenant()),
-        (headers::DECISION_ID, Some(decision_id)),
+        (header::KEY_ID, caller.id()),
+        (header::ROLE, caller.role()),
+        (header::TIER, caller.tier().map(|tier| &*tier.name)),
+        (header::TENANT, caller.tenant()),
+        (header::DECISION_ID, Some(decision_id)),
     ];
     let mut mutations =
         Mutations { set: Vec::with_capacity(ours.len()), remove: Vec::with_capacity(16) };
@@ -44,10 +44,12 @@ pub fn mutations<'a>(
     let credentials = credential_headers(gateway, Selected::Rule(admitted.permit().rule()));
     let credential = |name: &str| credentials.0.iter().any(|other| **other == *name);
     // A credential under an alias of its header was not read, and goes no further either.
-    let aliased = |name: &str| folded(name).is_some_and(|name| credential(&name));
-    let sent = request.headers.names().filter(|name| is_owned(name) || aliased(name));
+    let aliased =
+        |name: &str| folded(name).is_some_and(|name| credential(&name) || is_override(&name));
+    let unwanted = |name: &&str| is_owned(name) || is_override(name) || aliased(name);
+    let sent = request.headers.names().filter(unwanted);
     let names = credentials.0.iter().map(|name| &**name).chain(sent);
-    for name in [headers::AGENT_SECRET].into_iter().chain(names) {
+    for name in [header::AGENT_SECRET].into_iter().chain(names) {
         if !mutations.remove.contains(&name) && mutations.set.iter().all(|(set, _)| *set != name) {
             mutations.remove.push(name);
         }

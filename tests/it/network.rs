@@ -64,7 +64,7 @@ fn a_key_holds_in_its_networks_alone() {
 fn behind_trusted_proxies_the_client_is_counted_from_the_right() {
     let one = builder(&policy(1), Config::Shipped).start();
     let two = builder(&policy(2), Config::Shipped).start();
-    let cases: [(&World, &[&str], u16, Option<&str>); 15] = [
+    let cases: [(&World, &[&str], u16, Option<&str>); 16] = [
         (&one, &["198.51.100.7"], 200, Some("198.51.100.7")),
         (&one, &["203.0.113.9, 198.51.100.7"], 200, Some("198.51.100.7")),
         // What the client wrote stands further left.
@@ -76,7 +76,8 @@ fn behind_trusted_proxies_the_client_is_counted_from_the_right() {
         // No address, or too few of them, is in no network.
         (&one, &[], 401, None),
         (&one, &["unknown"], 401, None),
-        (&one, &["198.51.100.7:1234"], 401, None),
+        (&one, &["198.51.100.7:1234"], 200, Some("198.51.100.7")),
+        (&one, &["198.51.100.7:"], 401, None),
         (&one, &["198.51.100.7, "], 401, None),
         (&one, &["198.51.100.007"], 401, None),
         (&two, &["198.51.100.7, 203.0.113.9"], 200, Some("198.51.100.7")),

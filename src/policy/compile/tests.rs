@@ -123,6 +123,10 @@ const REFUSED: &[(&str, &str)] = &[
         "gateway_config.credential_headers[0]: `host` cannot carry a credential",
     ),
     (
+        r#""gateway_config": { "credential_headers": ["x-key", "X_User_Id"] }"#,
+        "gateway_config.credential_headers[1]: `x_user_id` cannot carry a credential",
+    ),
+    (
         r#""gateway_config": { "credential_headers": ["X-Key", "x-key"] }"#,
         "gateway_config.credential_headers[1]: `x-key` stands here twice",
     ),

@@ -81,7 +81,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
 
     let tasks = Tasks::new();
     let addresses = listen(&options, &tasks, &view, ids).await?;
-    let (waker, work) = reloader.prepare(seen)?;
+    let (waker, work) = reloader.prepare(seen);
     tasks.spawn_thread("policy reload", move || {
         work();
         Ok::<(), Infallible>(())

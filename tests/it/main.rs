@@ -6,3 +6,11 @@ mod world;
 mod envoy_config;
 mod gateway;
 mod tidy;
+
+mod admin;
+mod decisions;
+mod drain;
+mod faults;
+mod reload;
+mod solo;
+mod startup;

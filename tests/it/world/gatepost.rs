@@ -64,7 +64,12 @@ impl Gatepost {
     /// Starts it and waits for its ready line on stderr:
     /// `gatepost ready: gateway=127.0.0.1:41235 admin=127.0.0.1:41236`.
     pub(crate) fn start(launch: &Launch) -> Self {
-        let process = Process::start("gatepost", &mut launch.command());
+        Self::spawn(&mut launch.command())
+    }
+
+    /// The same for a command that has been put together otherwise.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let process = Process::start("gatepost", command);
         let ready = process.stderr.wait_for("gatepost's ready line", |line| {
             line.split_once("gatepost ready: ").map(|(_, pairs)| pairs.to_owned())
         });

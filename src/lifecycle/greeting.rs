@@ -147,9 +147,9 @@ mod tests {
             let later = async {
                 tokio::time::sleep(NOW * 20).await;
                 client.write_all(b"!").await.expect("room");
-                std::future::pending().await
+                std::future::pending::<usize>().await
             };
-            let read = tokio::select! { read = next => read, () = later => 0 };
+            let read = tokio::select! { read = next => read, read = later => read };
             assert_eq!(read == 0, cut, "{greeting} bytes, {patience:?}, stopped: {stopped}");
         }
     }

@@ -322,3 +322,6 @@ pub fn facts(snapshot: &Snapshot) -> PolicyFacts {
         rules: snapshot.gateway.as_ref().map_or(0, |gateway| count(gateway.rules.len())),
     }
 }
+
+#[cfg(test)]
+mod tests;

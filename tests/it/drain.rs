@@ -17,7 +17,7 @@ use tonic_health::pb::health_client::HealthClient;
 use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 
 use crate::faults::frames::{Frames, PREFACE, data, open};
-use crate::solo::{Over, Solo, key, opens, policy};
+use crate::solo::{Over, Solo, key, opens, policy, since};
 use crate::world::answer::Request;
 use crate::world::gatepost::{Gatepost, Socket};
 use crate::world::http1::Http1;
@@ -64,7 +64,7 @@ impl Watch {
     /// The next status; `None` at the end of the stream.
     pub(crate) fn next(&mut self) -> Option<ServingStatus> {
         let next = block_on(self.0.message());
-        next.ok().flatten().map(|answer| answer.status())
+        next.unwrap_or(None).map(|answer| answer.status())
     }
 }
 
@@ -132,7 +132,7 @@ fn during_the_notice_it_says_that_it_goes_and_still_serves() {
         assert_eq!(watch.next(), None, "the stream ends");
     }
     assert_eq!(solo.gatepost.process.wait().code(), Some(0));
-    let took = Now::read().monotonic - start;
+    let took = since(start);
     assert!((600..3000).contains(&took.as_millis()), "{took:?}");
 }
 
@@ -164,7 +164,7 @@ fn connections_that_others_keep_open_do_not_keep_it_from_ending() {
     let unfinished = thread::spawn(move || begun.until_closed());
     let status = world.gatepost.process.wait();
     unfinished.join().unwrap();
-    let took = Now::read().monotonic - start;
+    let took = since(start);
     assert_eq!(status.code(), Some(0), "after {took:?}");
     assert!(took < Duration::from_secs(8), "it took {took:?}, with a grace of 10 s");
     assert_eq!(world.send(Protocol::Http1, &request).status, 503);

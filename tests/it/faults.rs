@@ -13,7 +13,7 @@ use prost::Message;
 use rustix::process::Signal;
 
 use self::frames::{End, Frames, PREFACE, data, message, open, reset};
-use crate::solo::{Over, Solo, ask, key, opens, policy};
+use crate::solo::{Over, Solo, ask, key, opens, policy, since};
 use crate::world::answer::Request;
 use crate::world::check::{check_bytes, check_request};
 use crate::world::gatepost::{Gatepost, Socket};
@@ -56,7 +56,7 @@ fn a_stalled_gatepost_is_a_503_at_the_stated_timeout_and_keeps_its_connections()
             assert_eq!(client.join().unwrap(), 503);
         }
     });
-    let took = Now::read().monotonic - start;
+    let took = since(start);
     // envoy/gateway.yaml says 0.5 s.
     assert!((450..2500).contains(&took.as_millis()), "{took:?}");
     world.gatepost.process.signal(Signal::CONT);
@@ -146,7 +146,7 @@ fn who_opens_and_resets_streams_without_end_disturbs_nobody_else() {
             while !attack.is_finished() || served < 20 {
                 let start = Now::read().monotonic;
                 assert!(opens(&mut client, 0));
-                let took = Now::read().monotonic - start;
+                let took = since(start);
                 assert!(took < Duration::from_secs(2), "the {served}th check took {took:?}");
                 served += 1;
             }

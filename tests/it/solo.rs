@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use gatepost::clock::Now;
 use metadata_value::text;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -74,6 +76,13 @@ impl Solo {
         let what = format!("generation {wanted}");
         eventually(&what, || (self.generation() >= wanted).then_some(()));
         assert_eq!(self.generation(), wanted, "more than one new policy");
+        // Requests see a new policy a moment before those who watch do.
+        eventually(&what, || (self.count("gatepost_policy_generation") == wanted).then_some(()));
+        self.wait_for_no_error();
+    }
+
+    pub(crate) fn wait_for_no_error(&self) {
+        eventually("no error", || self.status()["policy"]["error"].is_null().then_some(()));
     }
 
     /// Waits for the error of a refused edit in `/status`.
@@ -83,9 +92,14 @@ impl Solo {
         })
     }
 
+    /// A metric that is a whole number.
+    pub(crate) fn count(&self, series: &str) -> u64 {
+        self.gatepost.metric(series).to_string().parse().unwrap()
+    }
+
     /// How often a reload has ended like this: `success`, `failure` or `unchanged`.
-    pub(crate) fn reloads(&self, result: &str) -> f64 {
-        self.gatepost.metric(&format!("gatepost_policy_reloads_total{{result=\"{result}\"}}"))
+    pub(crate) fn reloads(&self, result: &str) -> u64 {
+        self.count(&format!("gatepost_policy_reloads_total{{result=\"{result}\"}}"))
     }
 
     /// The decision lines so far, once there are as many as this.
@@ -154,6 +168,11 @@ pub(crate) fn opens(client: &mut Http2, number: usize) -> bool {
     }
 }
 
+/// How long ago that was, on the monotonic clock.
+pub(crate) fn since(start: Duration) -> Duration {
+    Now::read().monotonic.saturating_sub(start)
+}
+
 /// What a check said, in a form to compare.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -172,7 +191,7 @@ impl From<&Checked> for Said {
         let headers = match response.http_response.as_ref().unwrap() {
             HttpResponse::OkResponse(ok) => &ok.headers,
             HttpResponse::DeniedResponse(denied) => &denied.headers,
-            other => panic!("{other:?}"),
+            HttpResponse::ErrorResponse(error) => panic!("{error:?}"),
         };
         let headers = headers.iter().filter_map(|option| option.header.as_ref());
         let metadata = response.dynamic_metadata.as_ref().unwrap();

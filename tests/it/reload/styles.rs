@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::solo::{Solo, key, opens, policy};
+use crate::solo::{Solo, key, opens, policy, since};
 use crate::world::POLICY_FILE;
 use crate::world::gatepost::cli;
 use crate::world::http2::Http2;
@@ -106,7 +106,7 @@ fn every_style_of_edit_holds_within_a_second_every_time() {
     }
     // Whatever half of an edit was seen on the way, it was never taken for a policy.
     assert_eq!(solo.generation(), u64::try_from(number).unwrap() + 1);
-    assert_eq!(solo.status()["policy"]["error"], Value::Null);
+    solo.wait_for_no_error();
 }
 
 /// `file -> ..data/file`, `..data -> ..1`, as the kubelet lays out a `ConfigMap`; an update makes
@@ -225,7 +225,7 @@ fn half_an_edit_changes_nothing_until_the_rest_is_there() {
         assert!(!opens(&mut client, number), "half an edit holds");
         file.write_all(rest.as_bytes()).unwrap();
         holds(&mut client, "the rest", Now::read().monotonic, number - 1, number);
-        assert_eq!(solo.status()["policy"]["error"], Value::Null);
+        solo.wait_for_no_error();
     }
     assert_eq!(solo.generation(), 3);
 }
@@ -247,11 +247,11 @@ fn what_vanishes_is_missed_and_what_returns_is_seen() {
             back(&only(number + 1).to_string());
             let what = format!("{what}, round {round}");
             holds(&mut client, &what, Now::read().monotonic, number, number + 1);
-            assert_eq!(solo.status()["policy"]["error"], Value::Null, "{what}");
+            solo.wait_for_no_error();
             number += 1;
         };
         gone_and_back("file", &|| fs::remove_file(solo.file()).unwrap(), &|text| {
-            fs::write(solo.file(), text).unwrap()
+            fs::write(solo.file(), text).unwrap();
         });
         gone_and_back(
             "directory moved away and back",
@@ -295,7 +295,7 @@ fn what_vanishes_is_missed_and_what_returns_is_seen() {
     fs::rename(&directory, &away).unwrap();
     solo.refused();
     fs::rename(&away, &directory).unwrap();
-    eventually("the error to go", || solo.status()["policy"]["error"].is_null().then_some(()));
+    solo.wait_for_no_error();
     assert_eq!(solo.generation(), generation);
 }
 
@@ -342,7 +342,7 @@ fn one_edit_among_100_000_keys_holds_soon() {
     fs::write(solo.file(), text).unwrap();
     let written = Now::read().monotonic;
     within(Duration::from_secs(6), "the edit", || opens(&mut client, KEYS).then_some(()));
-    eprintln!("100,000 keys: held after {:?}", Now::read().monotonic - written);
+    eprintln!("100,000 keys: held after {:?}", since(written));
     assert!(!opens(&mut client, 0));
     let line =
         solo.gatepost.process.stderr.wait_for("the difference", |line| {

@@ -31,12 +31,15 @@ pub(crate) struct Launch {
 
 impl Launch {
     /// The command, with nothing of this process's own `GATEPOST_*` environment in it. Decision
-    /// lines go to stdout.
+    /// lines go to stdout unless told otherwise.
     pub(crate) fn command(&self) -> Command {
         let mut command = cli(&["authz"]);
         command.arg("--policy").arg(&self.policy);
         command.args(["--gateway-listen", &self.listen, "--admin", "127.0.0.1:0"]);
-        command.args(["--audit-log", "-"]).args(&self.args).envs(self.env.iter().cloned());
+        if !self.args.iter().any(|arg| arg == "--audit-log") {
+            command.args(["--audit-log", "-"]);
+        }
+        command.args(&self.args).envs(self.env.iter().cloned());
         command
     }
 }

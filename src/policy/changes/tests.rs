@@ -56,7 +56,13 @@ fn every_part_is_named_and_nothing_is_named_that_is_the_same() {
         ),
         (KEYS, TIERS, RULES, r#""trusted_hops": 1"#, "gateway_config changed"),
         (KEYS, TIERS, RULES, r#""require_https": true"#, "gateway_config changed"),
-        ("", "\"u\": {}", "", "", "api_keys +0 -2 ~0, rate_limit_tiers +1 -1 ~0, rules +1 -2 ~0"),
+        (
+            "",
+            "\"u\": {}",
+            r#"{"id": "x", "paths": ["/**"]}"#,
+            "",
+            "api_keys +0 -2 ~0, rate_limit_tiers +1 -1 ~0, rules +1 -2 ~0",
+        ),
     ] {
         let new = gateway(keys, tiers, rules, config);
         assert_eq!(describe(Some(&old), Some(&new)), wanted);

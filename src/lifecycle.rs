@@ -6,6 +6,7 @@
 
 pub mod address;
 pub mod connection;
+pub mod greeting;
 pub mod socket_file;
 pub mod listener;
 pub mod readiness;

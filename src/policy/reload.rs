@@ -147,24 +147,26 @@ impl Reloader {
     /// Prepares to watch. The first policy has been loaded already, from files with the stamp
     /// `seen`, taken before they were read. Returns what wakes it, and the work for its thread.
     ///
-    /// # Errors
-    /// The system cannot watch files at all. (A directory that cannot be watched is looked at every
-    /// 250 ms all the same.)
-    pub fn prepare(
-        self,
-        seen: Found,
-    ) -> Result<(Waker, impl FnOnce() + Send + 'static), notify::Error> {
+    /// A system that has no watch to give (inotify's instances are counted for each user, and hosts
+    /// run out of them) keeps nobody from serving: the files are looked at every 250 ms all the same.
+    pub fn prepare(self, seen: Found) -> (Waker, impl FnOnce() + Send + 'static) {
         let (sender, bell) = sync_channel(1);
         let asked = Arc::new(Asked::default());
         let waker = Waker { bell: sender, asked: Arc::clone(&asked) };
         let ring = waker.clone();
-        let watcher = notify::recommended_watcher(move |_event| ring.ring())?;
+        let watcher = match notify::recommended_watcher(move |_event| ring.ring()) {
+            Ok(watcher) => Some(watcher),
+            Err(error) => {
+                unwatched(&self.directory, &error);
+                None
+            }
+        };
         let contents = Some(self.policy.load().revision.clone());
         let watch = Watch {
             reloader: self,
             bell,
             asked,
-            watcher: Some(watcher),
+            watcher,
             watched: None,
             seen,
             contents,
@@ -172,8 +174,12 @@ impl Reloader {
             again_at: Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK)),
             retired: Vec::new(),
         };
-        Ok((waker, move || watch.run()))
+        (waker, move || watch.run())
     }
+}
+
+fn unwatched(directory: &Path, error: &notify::Error) {
+    tracing::warn!(%error, directory = %directory.display(), "not watched, looked at every 250 ms");
 }
 
 /// The stamp of the files in a directory.
@@ -249,7 +255,7 @@ impl Watch {
             // Of a directory that is gone, the watch is gone as well; that is no news.
             drop(watcher.unwatch(directory));
             if let Err(error) = watcher.watch(directory, RecursiveMode::NonRecursive) {
-                tracing::warn!(%error, directory = %directory.display(), "not watched, looked at every 250 ms");
+                unwatched(directory, &error);
             }
         }
         self.watched = identity;
@@ -361,3 +367,6 @@ pub fn facts(snapshot: &Snapshot) -> PolicyFacts {
         rules: snapshot.gateway.as_ref().map_or(0, |gateway| count(gateway.rules.len())),
     }
 }
+
+#[cfg(test)]
+mod tests;

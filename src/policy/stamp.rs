@@ -54,3 +54,6 @@ impl Found {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

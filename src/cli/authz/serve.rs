@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -18,6 +19,7 @@ use crate::authz::health;
 use crate::authz::service::{Authorization, Authorizer};
 use crate::clock::Now;
 use crate::lifecycle::address::Address;
+use crate::lifecycle::greeting::Greeting;
 use crate::lifecycle::listener::{self, Listener};
 use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::signals::Signals;
@@ -36,6 +38,9 @@ const MAX_CONCURRENT_STREAMS: u32 = 1024;
 /// Envoy resets a check that it no longer waits for. By default h2 takes 20 resets that it has not
 /// got round to for an attack and closes the connection, at the very moment when everybody is late.
 const MAX_PENDING_RESETS: usize = 1024;
+/// How long a check may take to arrive. Envoy sends it in one go and waits half a second for the
+/// answer; whoever leaves it unfinished would otherwise hold a stream for ever, and hold up a drain.
+const ARRIVAL: Duration = Duration::from_secs(2);
 /// Finds connections whose other end has gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(30);
 /// How often callers are forgotten whose every window is over.
@@ -81,7 +86,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
 
     let tasks = Tasks::new();
     let addresses = listen(&options, &tasks, &view, ids).await?;
-    let (waker, work) = reloader.prepare(seen)?;
+    let (waker, work) = reloader.prepare(seen);
     tasks.spawn_thread("policy reload", move || {
         work();
         Ok::<(), Infallible>(())
@@ -173,13 +178,18 @@ async fn check(
     readiness: Readiness,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
+    let greeted = stop.clone();
+    let connections = listener.map(move |accepted| {
+        accepted.map(|connection| Greeting::awaited(connection, greeted.clone()))
+    });
     Server::builder()
         .max_concurrent_streams(MAX_CONCURRENT_STREAMS)
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE))
+        .timeout(ARRIVAL)
         .add_service(Authorization(authorizer))
         .add_service(health::service(readiness, stop.clone()))
-        .serve_with_incoming_shutdown(listener, stop.cancelled_owned())
+        .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
         .await
 }
 

@@ -31,12 +31,15 @@ pub(crate) struct Launch {
 
 impl Launch {
     /// The command, with nothing of this process's own `GATEPOST_*` environment in it. Decision
-    /// lines go to stdout.
+    /// lines go to stdout unless told otherwise.
     pub(crate) fn command(&self) -> Command {
         let mut command = cli(&["authz"]);
         command.arg("--policy").arg(&self.policy);
         command.args(["--gateway-listen", &self.listen, "--admin", "127.0.0.1:0"]);
-        command.args(["--audit-log", "-"]).args(&self.args).envs(self.env.iter().cloned());
+        if !self.args.iter().any(|arg| arg == "--audit-log") {
+            command.args(["--audit-log", "-"]);
+        }
+        command.args(&self.args).envs(self.env.iter().cloned());
         command
     }
 }
@@ -64,7 +67,12 @@ impl Gatepost {
     /// Starts it and waits for its ready line on stderr:
     /// `gatepost ready: gateway=127.0.0.1:41235 admin=127.0.0.1:41236`.
     pub(crate) fn start(launch: &Launch) -> Self {
-        let process = Process::start("gatepost", &mut launch.command());
+        Self::spawn(&mut launch.command())
+    }
+
+    /// The same for a command that has been put together otherwise.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let process = Process::start("gatepost", command);
         let ready = process.stderr.wait_for("gatepost's ready line", |line| {
             line.split_once("gatepost ready: ").map(|(_, pairs)| pairs.to_owned())
         });

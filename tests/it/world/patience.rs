@@ -9,13 +9,18 @@ use gatepost::clock::Now;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Asks until there is an answer, and panics with `what` when there is none in time.
-pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
-    let deadline = Now::read().monotonic + PATIENCE;
+pub(crate) fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, ask)
+}
+
+/// The same where how long it may take is part of the promise.
+pub(crate) fn within<T>(limit: Duration, what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+    let deadline = Now::read().monotonic + limit;
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(Now::read().monotonic < deadline, "waited {PATIENCE:?} for {what}");
+        assert!(Now::read().monotonic < deadline, "waited {limit:?} for {what}");
         pause(Duration::from_millis(5));
     }
 }

@@ -49,6 +49,17 @@ impl Lines {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).lines.clone()
     }
 
+    /// Everything, once the process has closed the stream.
+    pub(crate) fn to_the_end(&self) -> Vec<String> {
+        let (written, changed) = &*self.0;
+        let written = written.lock().unwrap_or_else(PoisonError::into_inner);
+        let (written, waited) = changed
+            .wait_timeout_while(written, PATIENCE, |written| !written.ended)
+            .unwrap_or_else(PoisonError::into_inner);
+        assert!(!waited.timed_out(), "the stream does not end");
+        written.lines.clone()
+    }
+
     /// How many lines there are so far: a place to wait from.
     pub(crate) fn mark(&self) -> usize {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner).lines.len()

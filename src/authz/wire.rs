@@ -56,6 +56,11 @@ impl<'a> Reader<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, Undecodable> {
+        // Nearly every key and length is below 128.
+        if let [byte @ ..0x80, rest @ ..] = self.bytes {
+            self.bytes = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let [byte] = *self.take(1)? else { return Err(Undecodable) };
@@ -121,14 +126,14 @@ impl Writer {
         self.bytes.push(0);
         write(self);
         let length = self.bytes.len() - start - 1;
-        match (u8::try_from(length), self.bytes.get_mut(start)) {
-            (Ok(short @ ..0x80), Some(kept)) => *kept = short,
-            (Ok(_) | Err(_), _) => {
-                let mut long = Self::default();
-                long.varint(u64::try_from(length).unwrap_or(u64::MAX));
-                self.bytes.splice(start..=start, long.bytes);
-            }
+        if let (Ok(short @ ..0x80), Some(kept)) = (u8::try_from(length), self.bytes.get_mut(start))
+        {
+            *kept = short;
+            return;
         }
+        let mut long = Self::default();
+        long.varint(u64::try_from(length).unwrap_or(u64::MAX));
+        self.bytes.splice(start..=start, long.bytes);
     }
 
     /// Appends a message that is already encoded.

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use envoy_types::pb::envoy::config::core::v3::{
-    Address, HeaderMap, HeaderValue, SocketAddress, address, socket_address,
+    Address, HeaderMap, HeaderValue, Metadata, SocketAddress, address, socket_address,
 };
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Peer, Request};
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
@@ -86,8 +86,8 @@ pub(crate) fn check_request(path: &str, credential: Option<&str>) -> Vec<u8> {
             source: Some(peer("203.0.113.77", 50_412)),
             destination: Some(peer("10.0.3.17", 8080)),
             request: Some(Request { time: Some(time), http: Some(http) }),
-            metadata_context: Some(Default::default()),
-            route_metadata_context: Some(Default::default()),
+            metadata_context: Some(Metadata::default()),
+            route_metadata_context: Some(Metadata::default()),
             ..AttributeContext::default()
         }),
     };

@@ -17,7 +17,7 @@ impl Spread {
         let middle = sorted.len() / 2;
         let upper = *sorted.get(middle)?;
         // Of an even number of values, the mean of the two in the middle.
-        let lower = if sorted.len() % 2 == 0 { *sorted.get(middle - 1)? } else { upper };
+        let lower = if sorted.len().is_multiple_of(2) { *sorted.get(middle - 1)? } else { upper };
         let (lowest, highest) = (*sorted.first()?, *sorted.last()?);
         Some(Self { median: f64::midpoint(lower, upper), lowest, highest })
     }

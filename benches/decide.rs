@@ -46,13 +46,15 @@ fn decisions(criterion: &mut Criterion, snapshot: &Snapshot) {
     for (name, requests, allowed) in &cases {
         let mut turn = requests.iter().cycle();
         let mut next = || turn.next().expect("an endless cycle");
-        let first = decide(snapshot, &counters, now, next());
+        let first = decide(snapshot, &counters, now, DECISION_ID, next());
         assert_eq!(first.outcome.is_ok(), *allowed, "{name}: {:?}", first.outcome);
         criterion.benchmark_group("decide").bench_function(*name, |bencher| {
-            bencher.iter(|| black_box(decide(snapshot, &counters, now, next()).outcome.is_ok()));
+            bencher.iter(|| {
+                black_box(decide(snapshot, &counters, now, DECISION_ID, next()).outcome.is_ok())
+            });
         });
         criterion.benchmark_group("decide_and_response").bench_function(*name, |bencher| {
-            bencher.iter(|| decide(snapshot, &counters, now, next()).response(DECISION_ID));
+            bencher.iter(|| decide(snapshot, &counters, now, DECISION_ID, next()).response());
         });
     }
 }

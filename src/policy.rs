@@ -11,6 +11,7 @@ pub mod raw;
 pub mod locate;
 pub mod place;
 pub mod compile;
+pub mod advice;
 pub mod stamp;
 pub mod load;
 pub mod changes;

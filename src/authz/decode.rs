@@ -38,8 +38,6 @@ pub struct Request<'a> {
 pub struct Facts<'a> {
     /// `attributes.request.http` is there.
     pub http: bool,
-    /// `attributes.request.http.id`, Envoy's `x-request-id`.
-    pub id: &'a [u8],
     /// `attributes.request.http.method`
     pub method: &'a [u8],
     /// `attributes.request.http.host`
@@ -109,7 +107,6 @@ impl<'a> Facts<'a> {
         self.http = true;
         messages(bytes, |field, value| {
             match field {
-                1 => self.id = value,
                 2 => self.method = value,
                 3 => self.header(entry(value, 2, 2)?),
                 4 => self.path = value,
@@ -185,6 +182,13 @@ impl Request<'_> {
         self.headers
             .one("x-forwarded-proto")
             .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+    }
+
+    /// Envoy's `x-request-id`, which its access log has too. (`http.id` is the number of the stream,
+    /// which nothing else shows.)
+    pub fn id(&self) -> Option<&str> {
+        let id = self.headers.one("x-request-id")?;
+        Some(std::str::from_utf8(id).unwrap_or("")).filter(|id| !id.is_empty())
     }
 
     /// The trace id of the `traceparent` (W3C Trace Context: `00-<32 hex>-<16 hex>-<2 hex>`).

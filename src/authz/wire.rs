@@ -129,11 +129,11 @@ impl Writer {
         if let (Ok(short @ ..0x80), Some(kept)) = (u8::try_from(length), self.bytes.get_mut(start))
         {
             *kept = short;
-            return;
+        } else {
+            let mut long = Self::default();
+            long.varint(u64::try_from(length).unwrap_or(u64::MAX));
+            self.bytes.splice(start..=start, long.bytes);
         }
-        let mut long = Self::default();
-        long.varint(u64::try_from(length).unwrap_or(u64::MAX));
-        self.bytes.splice(start..=start, long.bytes);
     }
 
     /// Appends a message that is already encoded.

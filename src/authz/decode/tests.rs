@@ -65,7 +65,6 @@ proptest! {
         let attributes = wire.attributes.as_ref().unwrap();
         let http = attributes.request.as_ref().unwrap().http.as_ref().unwrap();
         prop_assert!(facts.http);
-        prop_assert_eq!(facts.id, http.id.as_bytes());
         prop_assert_eq!(facts.method, http.method.as_bytes());
         prop_assert_eq!(facts.host, http.host.as_bytes());
         prop_assert_eq!(facts.path, http.path.as_bytes());

@@ -56,6 +56,11 @@ impl<'a> Reader<'a> {
     }
 
     fn varint(&mut self) -> Result<u64, Undecodable> {
+        // Nearly every key and length is below 128.
+        if let [byte @ ..0x80, rest @ ..] = self.bytes {
+            self.bytes = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0;
         for shift in (0..64).step_by(7) {
             let [byte] = *self.take(1)? else { return Err(Undecodable) };

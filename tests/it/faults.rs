@@ -139,7 +139,7 @@ fn who_opens_and_resets_streams_without_end_disturbs_nobody_else() {
     let address = address(&solo.gatepost);
     let mut client = solo.gatepost.connect();
     let mut resident = Vec::new();
-    for _ in 0..3 {
+    for _ in 0..6 {
         thread::scope(|scope| {
             let attack = scope.spawn(|| open_and_reset(address));
             let mut served = 0;
@@ -154,8 +154,8 @@ fn who_opens_and_resets_streams_without_end_disturbs_nobody_else() {
         });
         resident.push(solo.gatepost.resident_bytes());
     }
-    assert!(resident[2] < resident[0] + 10_000_000, "memory is not given back: {resident:?}");
-    eprintln!("resident after each attack: {resident:?}");
+    // The first ones fill the allocator's own stores. 30,000 streams come after them.
+    assert!(resident[5] < resident[2] + 30_000_000, "memory is not given back: {resident:?}");
 }
 
 #[test]

@@ -14,12 +14,14 @@ pub mod health;
 
 use crate::clock::Now;
 use crate::denial::Denial;
+use crate::policy::key::Key;
 use crate::policy::rule::Selected;
 use crate::policy::{Gateway, Snapshot};
 use crate::ratelimit::Verdict;
 use crate::ratelimit::memory::Counters;
-use authenticate::Principal;
+use authenticate::{Principal, Refused};
 use decode::{Facts, Request};
+use inject::Mutations;
 use limit::Admitted;
 use respond::{Metadata, Refusal};
 
@@ -28,34 +30,51 @@ use respond::{Metadata, Refusal};
 pub struct Decision<'a> {
     /// The policy that decided.
     pub snapshot: &'a Snapshot,
+    /// Its id, in the log, in the metadata and in the answer.
+    pub decision_id: &'a str,
     /// The answer.
-    pub outcome: Result<Admitted<'a>, Denial>,
+    pub outcome: Result<Allowed<'a>, Denial>,
     /// What stands in the message, judged or not.
     pub facts: Facts<'a>,
     /// The request, if it could be judged.
     pub request: Option<Request<'a>>,
     /// What the rules said.
     pub selected: Selected<'a>,
-    /// Who called, if that is known.
+    /// Who called, if that is proven.
     pub principal: Option<Principal<'a>>,
+    /// The key that was presented and is not good.
+    pub refused_key: Option<Key<'a>>,
     /// What is left of the caller's limits, where it was counted.
     pub verdict: Option<Verdict>,
 }
 
-/// Decides about the bytes of one `CheckRequest`.
+/// What an allowed request goes on with.
+#[derive(Debug)]
+pub struct Allowed<'a> {
+    /// The evidence.
+    pub admitted: Admitted<'a>,
+    /// What becomes of its headers.
+    pub mutations: Mutations<'a>,
+    gateway: &'a Gateway,
+}
+
+/// Decides about the bytes of one `CheckRequest`, under an id that the upstream is told.
 pub fn decide<'a>(
     snapshot: &'a Snapshot,
     counters: &Counters,
     now: Now,
+    decision_id: &'a str,
     bytes: &'a [u8],
 ) -> Decision<'a> {
     let mut decision = Decision {
         snapshot,
+        decision_id,
         outcome: Err(Denial::NotConfigured),
         facts: Facts::default(),
         request: None,
         selected: Selected::Nothing,
         principal: None,
+        refused_key: None,
         verdict: None,
     };
     decision.outcome = decision.steps(counters, now, bytes);
@@ -68,51 +87,52 @@ impl<'a> Decision<'a> {
         counters: &Counters,
         now: Now,
         bytes: &'a [u8],
-    ) -> Result<Admitted<'a>, Denial> {
+    ) -> Result<Allowed<'a>, Denial> {
+        // Read first: whoever is refused for want of a policy is answered in their own protocol too.
+        let read = Facts::read(bytes).map(|facts| self.facts = facts);
         let gateway = self.snapshot.gateway.as_ref().ok_or(Denial::NotConfigured)?;
-        self.facts = Facts::read(bytes)?;
+        read?;
         let request = self.request.insert(self.facts.request()?);
         self.selected =
             gateway.rules.select(request.rule, &request.host, &request.path.text, request.method);
         authorize::admissible(gateway, self.selected, request)?;
-        let principal = authenticate::principal(gateway, self.selected, request, now)?;
+        let principal = match authenticate::principal(gateway, self.selected, request, now) {
+            Ok(principal) => principal,
+            Err(Refused { denial, key }) => {
+                self.refused_key = key;
+                return Err(denial);
+            }
+        };
         self.principal = Some(principal);
         let permit = authorize::permit(self.selected, principal)?;
         let (admitted, verdict) = limit::admit(counters, permit, now);
         self.verdict = verdict;
-        admitted
+        let admitted = admitted?;
+        let mutations = inject::mutations(gateway, &admitted, request, self.decision_id);
+        Ok(Allowed { admitted, mutations, gateway })
     }
 
     /// The bytes of the `CheckResponse`.
-    pub fn response(&self, decision_id: &str) -> Vec<u8> {
-        let metadata = self.metadata(decision_id);
-        let Some(gateway) = &self.snapshot.gateway else {
-            return self.refuse(Denial::NotConfigured, None, &metadata);
-        };
-        match (&self.outcome, &self.request) {
-            (Ok(admitted), Some(request)) => {
-                let mutations = inject::mutations(gateway, admitted, request, decision_id);
+    pub fn response(&self) -> Vec<u8> {
+        let metadata = self.metadata();
+        match &self.outcome {
+            Ok(Allowed { admitted: _, mutations, gateway }) => {
                 let client = quota::headers(gateway, self.limits(), self.verdict.as_ref());
-                respond::allow(&mutations, &client.borrowed(), &metadata)
+                respond::allow(mutations, &client.borrowed(), &metadata)
             }
-            (Err(denial), _) => self.refuse(*denial, Some(gateway), &metadata),
-            // Nothing is admitted without a request.
-            (Ok(_), None) => self.refuse(Denial::NotConfigured, None, &metadata),
+            Err(denial) => self.refuse(*denial, &metadata),
         }
     }
 
-    fn refuse(
-        &self,
-        denial: Denial,
-        gateway: Option<&Gateway>,
-        metadata: &Metadata<'_>,
-    ) -> Vec<u8> {
+    fn refuse(&self, denial: Denial, metadata: &Metadata<'_>) -> Vec<u8> {
         let refusal = Refusal { denial, grpc: self.facts.grpc, decision_id: metadata.decision_id };
         let limited = matches!(denial, Denial::RateLimited(_));
+        let gateway = self.snapshot.gateway.as_ref();
         let quota = match gateway {
             // A denial for another reason tells nobody what is left: it would let others probe.
             Some(gateway) if limited => {
                 quota::headers(gateway, self.limits(), self.verdict.as_ref())
+                    .and_retry_after(self.verdict.as_ref())
             }
             Some(_) | None => quota::Headers::default(),
         };
@@ -126,36 +146,31 @@ impl<'a> Decision<'a> {
         respond::deny(refusal, &client, metadata)
     }
 
-    fn limits(&self) -> Option<&'a crate::policy::Limits> {
-        match self.principal? {
-            Principal::Anonymous => None,
-            Principal::Key(key) => Some(&key.tier().limits),
-            Principal::AnyKey(tier) => Some(&tier.limits),
-        }
+    /// The limits of the caller's tier, as far as it is known.
+    pub fn limits(&self) -> Option<&'a crate::policy::Limits> {
+        self.principal?.tier().map(|tier| &tier.limits)
     }
 
-    fn metadata<'d>(&'d self, decision_id: &'d str) -> Metadata<'d> {
-        let (key_id, role, tier, _) = self.who();
+    fn metadata(&self) -> Metadata<'_> {
+        let caller = self.caller();
         Metadata {
-            decision_id,
+            decision_id: self.decision_id,
             rule: self.rule_id(),
-            key_id,
-            role,
-            tier,
+            key_id: caller.id(),
+            role: caller.role(),
+            tier: caller.tier().map(|tier| &*tier.name),
             outcome: self.outcome_name(),
             reason: self.denial().map(Denial::reason),
             revision: &self.snapshot.revision.0,
         }
     }
 
-    /// Key id, role, tier and tenant of the caller, as far as they are known.
-    pub fn who(&self) -> (Option<&'a str>, Option<&'a str>, Option<&'a str>, Option<&'a str>) {
-        match self.principal {
-            None | Some(Principal::Anonymous) => (None, None, None, None),
-            Some(Principal::Key(key)) => {
-                (Some(key.id()), key.role(), Some(&key.tier().name), key.tenant())
-            }
-            Some(Principal::AnyKey(tier)) => (Some(limit::ANY_KEY), None, Some(&tier.name), None),
+    /// Who called, as far as that is known: also by a key that is not good.
+    pub fn caller(&self) -> Principal<'a> {
+        match (self.principal, self.refused_key) {
+            (Some(principal), _) => principal,
+            (None, Some(key)) => Principal::Key(key),
+            (None, None) => Principal::Anonymous,
         }
     }
 
@@ -167,14 +182,14 @@ impl<'a> Decision<'a> {
     /// Why not; or, under a rule in shadow mode, why it would not have been.
     pub fn denial(&self) -> Option<Denial> {
         match &self.outcome {
-            Ok(admitted) => admitted.shadow(),
+            Ok(allowed) => allowed.admitted.shadow(),
             Err(denial) => Some(*denial),
         }
     }
 
     fn outcome_name(&self) -> &'static str {
         match &self.outcome {
-            Ok(admitted) if admitted.shadow().is_some() => "shadow",
+            Ok(allowed) if allowed.admitted.shadow().is_some() => "shadow",
             Ok(_) => "allow",
             Err(_) => "deny",
         }

@@ -1,16 +1,22 @@
 //! The command line: one file for each subcommand.
 
 pub mod authz;
+pub mod cases;
 pub mod check;
 pub mod demo_upstream;
+pub mod explain;
 pub mod keys;
+pub mod status;
 
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::policy::Snapshot;
 use crate::policy::compile::Strictness;
+use crate::policy::load::{self, Files};
 
 /// What the process tells its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +45,12 @@ pub struct Cli {
 enum Command {
     /// Answer Envoy's external authorization checks, and follow the policy while it is edited
     Authz(Box<authz::Options>),
-    /// Validate a policy exactly as the server loads it
+    /// Validate a policy exactly as the server loads it, and run table cases against it
     Check(check::Options),
+    /// Say what would be decided about one request, every step and why
+    Explain(Box<explain::Options>),
+    /// Ask a running gatepost what is live, since when, and how the last reload went
+    Status(status::Options),
     /// Make, hash, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::Command),
@@ -60,6 +70,8 @@ pub fn run() -> ExitCode {
             authz::run(*options, &mut err)
         }
         Command::Check(options) => check::run(&options, &mut out, &mut err),
+        Command::Explain(options) => explain::run(&options, &mut io::stdin(), &mut out, &mut err),
+        Command::Status(options) => status::run(&options, &mut out, &mut err),
         Command::Keys(command) => match keys::run(
             &command,
             &mut keys::Streams {
@@ -90,6 +102,26 @@ pub enum Environment {
     Production,
     /// Weak settings load: for the demo, never where anybody else can call.
     Development,
+}
+
+/// How a command that people and scripts read prints.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// For scripts: one JSON object.
+    Json,
+}
+
+/// The policy of a directory, loaded as the server loads it.
+fn load_policy(directory: &Path, strictness: Strictness) -> Result<(Files, Snapshot), load::Error> {
+    let files = Files::read(directory)?;
+    if !files.has_gateway() {
+        return Err(load::Error::Nothing(directory.to_owned()));
+    }
+    let snapshot = files.compile(strictness, 1)?;
+    Ok((files, snapshot))
 }
 
 impl From<Environment> for Strictness {

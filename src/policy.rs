@@ -5,12 +5,14 @@
 //! serde, no I/O.
 
 pub mod glob;
+pub mod header;
 pub mod key;
 pub mod rule;
 pub mod raw;
 pub mod locate;
 pub mod place;
 pub mod compile;
+pub mod advice;
 pub mod stamp;
 pub mod load;
 pub mod changes;

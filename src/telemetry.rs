@@ -77,7 +77,6 @@ pub struct Metrics {
     registry: Registry,
     gateway: SideMetrics,
     egress: SideMetrics,
-    overloaded: IntCounter,
     policy: Policy,
 }
 
@@ -151,21 +150,14 @@ impl Metrics {
             ),
             &["side"],
         )?;
-        let overloaded = IntCounter::new(
-            "gatepost_checks_overloaded_total",
-            "Checks answered UNAVAILABLE without a decision, because too many were in flight. \
-             Envoy turns each into its status_on_error.",
-        )?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
-        registry.register(Box::new(overloaded.clone()))?;
         register_process(&registry, started)?;
         Ok(Self {
             gateway: SideMetrics::new(Side::Gateway, &decisions, &in_flight)?,
             egress: SideMetrics::new(Side::Egress, &decisions, &in_flight)?,
             policy: Policy::new(&registry)?,
             registry,
-            overloaded,
         })
     }
 
@@ -190,11 +182,6 @@ impl Metrics {
         let gauge = &self.side(side).in_flight;
         gauge.inc();
         InFlight(gauge)
-    }
-
-    /// Counts a check that was turned away undecided because too many were in flight.
-    pub fn overloaded(&self) {
-        self.overloaded.inc();
     }
 
     /// Notes that a new policy holds.

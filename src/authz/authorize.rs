@@ -53,20 +53,35 @@ pub fn permit<'s>(selected: Selected<'s>, principal: Principal<'s>) -> Result<Pe
 }
 
 fn unmet(rule: &Rule, principal: Principal<'_>) -> Option<Forbidden> {
-    let (held_role, tenant, granted) = match principal {
-        Principal::Anonymous | Principal::AnyKey(_) => (None, None, &[][..]),
-        Principal::Key(key) => (key.role(), key.tenant(), key.scopes()),
-    };
-    if !among(rule.roles.as_deref(), held_role) {
+    if !has_role(rule, principal) {
         return Some(Forbidden::Role);
     }
-    if !among(rule.tenants.as_deref(), tenant) {
+    if !has_tenant(rule, principal) {
         return Some(Forbidden::Tenant);
     }
-    if !rule.scopes.iter().all(|wanted| granted.contains(wanted)) {
+    if !has_scopes(rule, principal) {
         return Some(Forbidden::Scope);
     }
     None
+}
+
+/// Whether the caller has one of the roles that the rule asks for, if it asks.
+pub fn has_role(rule: &Rule, principal: Principal<'_>) -> bool {
+    let held = match principal {
+        Principal::Anonymous | Principal::AnyKey(_) => None,
+        Principal::Key(key) => key.role(),
+    };
+    among(rule.roles.as_deref(), held)
+}
+
+/// Whether the caller belongs to one of the tenants that the rule asks for, if it asks.
+pub fn has_tenant(rule: &Rule, principal: Principal<'_>) -> bool {
+    among(rule.tenants.as_deref(), principal.tenant())
+}
+
+/// Whether the caller has all scopes that the rule asks for.
+pub fn has_scopes(rule: &Rule, principal: Principal<'_>) -> bool {
+    rule.scopes.iter().all(|wanted| principal.scopes().contains(wanted))
 }
 
 /// Whether what is held is one of those wanted; a rule that names none wants nothing.

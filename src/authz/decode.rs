@@ -9,7 +9,7 @@ pub mod host;
 pub mod path;
 
 use std::borrow::Cow;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::wire::{Reader, Undecodable, Value};
 use crate::denial::{Denial, Forbidden, Malformed};
@@ -38,8 +38,6 @@ pub struct Request<'a> {
 pub struct Facts<'a> {
     /// `attributes.request.http` is there.
     pub http: bool,
-    /// `attributes.request.http.id`, Envoy's `x-request-id`.
-    pub id: &'a [u8],
     /// `attributes.request.http.method`
     pub method: &'a [u8],
     /// `attributes.request.http.host`
@@ -109,7 +107,6 @@ impl<'a> Facts<'a> {
         self.http = true;
         messages(bytes, |field, value| {
             match field {
-                1 => self.id = value,
                 2 => self.method = value,
                 3 => self.header(entry(value, 2, 2)?),
                 4 => self.path = value,
@@ -176,7 +173,7 @@ impl Request<'_> {
         }
         let values: Vec<&[u8]> = self.headers.all("x-forwarded-for").collect();
         let mut entries = values.iter().rev().flat_map(|value| value.rsplit(|&b| b == b','));
-        entries.nth(hops).and_then(address)
+        entries.nth(hops).and_then(forwarded)
     }
 
     /// Whether the client reached Envoy over TLS: `x-forwarded-proto`, which Envoy sets. `:scheme`
@@ -185,6 +182,13 @@ impl Request<'_> {
         self.headers
             .one("x-forwarded-proto")
             .is_some_and(|proto| proto.eq_ignore_ascii_case(b"https"))
+    }
+
+    /// Envoy's `x-request-id`, which its access log has too. (`http.id` is the number of the stream,
+    /// which nothing else shows.)
+    pub fn id(&self) -> Option<&str> {
+        let id = self.headers.one("x-request-id")?;
+        Some(std::str::from_utf8(id).unwrap_or("")).filter(|id| !id.is_empty())
     }
 
     /// The trace id of the `traceparent` (W3C Trace Context: `00-<32 hex>-<16 hex>-<2 hex>`).
@@ -202,10 +206,18 @@ pub(super) fn text(bytes: &[u8], otherwise: Malformed) -> Result<&str, Denial> {
 }
 
 /// An IPv4 address that came in an IPv6 socket counts as IPv4.
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    let text = std::str::from_utf8(bytes).unwrap_or("");
-    let address: Result<IpAddr, _> = text.trim_matches([' ', '\t']).parse();
+fn address(text: &[u8]) -> Option<IpAddr> {
+    let address: Result<IpAddr, _> = std::str::from_utf8(text).unwrap_or("").parse();
     address.map_or(None, |address| Some(address.to_canonical()))
+}
+
+/// An entry of `x-forwarded-for`, with or without the port that some balancers append.
+fn forwarded(entry: &[u8]) -> Option<IpAddr> {
+    let entry = entry.trim_ascii();
+    address(entry).or_else(|| {
+        let socket: Result<SocketAddr, _> = std::str::from_utf8(entry).unwrap_or("").parse();
+        socket.map_or(None, |socket| Some(socket.ip().to_canonical()))
+    })
 }
 
 /// Calls `each` with every length-delimited field of a message; numbers are passed over.

@@ -1,10 +1,10 @@
 //! Step 5: which headers the upstream gets, and which it never sees.
 
-use super::authenticate::{Principal, credential_headers};
+use super::authenticate::credential_headers;
 use super::decode::Request;
-use super::decode::headers::{self, folded, is_owned};
-use super::limit::{ANY_KEY, Admitted};
+use super::limit::Admitted;
 use crate::policy::Gateway;
+use crate::policy::header::{self, folded, is_override, is_owned};
 use crate::policy::rule::Selected;
 
 /// What Envoy is to do to the request headers. No name is in both lists: Envoy removes last, so a
@@ -25,17 +25,13 @@ pub fn mutations<'a>(
     request: &Request<'a>,
     decision_id: &'a str,
 ) -> Mutations<'a> {
-    let (key_id, role, tier, tenant) = match admitted.permit().principal() {
-        Principal::Anonymous => (None, None, None, None),
-        Principal::Key(key) => (Some(key.id()), key.role(), Some(&*key.tier().name), key.tenant()),
-        Principal::AnyKey(tier) => (Some(ANY_KEY), None, Some(&*tier.name), None),
-    };
+    let caller = admitted.permit().principal();
     let ours = [
-        (headers::KEY_ID, key_id),
-        (headers::ROLE, role),
-        (headers::TIER, tier),
-        (headers::TENANT, tenant),
-        (headers::DECISION_ID, Some(decision_id)),
+        (header::KEY_ID, caller.id()),
+        (header::ROLE, caller.role()),
+        (header::TIER, caller.tier().map(|tier| &*tier.name)),
+        (header::TENANT, caller.tenant()),
+        (header::DECISION_ID, Some(decision_id)),
     ];
     let mut mutations =
         Mutations { set: Vec::with_capacity(ours.len()), remove: Vec::with_capacity(16) };
@@ -45,18 +41,16 @@ pub fn mutations<'a>(
             None => mutations.remove.push(name),
         }
     }
-    mutations.remove.push(headers::AGENT_SECRET);
     let credentials = credential_headers(gateway, Selected::Rule(admitted.permit().rule()));
-    mutations.remove.extend(credentials.0.iter().map(|name| &**name));
-    for name in request.headers.names() {
-        // A credential under an alias of its header was not read, and goes no further either.
-        let alias =
-            folded(name).is_some_and(|name| credentials.0.iter().any(|other| **other == name));
-        let ours = alias || is_owned(name);
-        if ours
-            && !mutations.remove.contains(&name)
-            && mutations.set.iter().all(|(set, _)| *set != name)
-        {
+    let credential = |name: &str| credentials.0.iter().any(|other| **other == *name);
+    // A credential under an alias of its header was not read, and goes no further either.
+    let aliased =
+        |name: &str| folded(name).is_some_and(|name| credential(&name) || is_override(&name));
+    let unwanted = |name: &&str| is_owned(name) || is_override(name) || aliased(name);
+    let sent = request.headers.names().filter(unwanted);
+    let names = credentials.0.iter().map(|name| &**name).chain(sent);
+    for name in [header::AGENT_SECRET].into_iter().chain(names) {
+        if !mutations.remove.contains(&name) && mutations.set.iter().all(|(set, _)| *set != name) {
             mutations.remove.push(name);
         }
     }

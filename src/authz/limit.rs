@@ -4,13 +4,10 @@ use super::authenticate::Principal;
 use super::authorize::Permit;
 use crate::clock::Now;
 use crate::denial::Denial;
+use crate::policy::Limits;
 use crate::policy::rule::Mode;
-use crate::policy::{Limits, Tier};
 use crate::ratelimit::memory::Counters;
 use crate::ratelimit::{Subject, Verdict};
-
-/// The identity of whoever calls under `allow_any_key`: they all are one.
-pub const ANY_KEY: &str = "any";
 
 /// Evidence that a permitted request is within its limits, and has been counted. Only this module
 /// makes one.
@@ -44,11 +41,7 @@ pub fn admit<'s>(
 
 /// Who is charged, and what they may use; `None` where nothing is counted.
 fn account(principal: Principal<'_>) -> Option<(Subject, &Limits)> {
-    let (id, tier): (&str, &Tier) = match principal {
-        Principal::Anonymous => return None,
-        Principal::Key(key) => (key.id(), key.tier()),
-        Principal::AnyKey(tier) => (ANY_KEY, tier),
-    };
+    let (id, tier) = (principal.id()?, principal.tier()?);
     if tier.limits == Limits::UNLIMITED {
         return None;
     }

@@ -13,6 +13,16 @@ impl Headers {
         self.0.iter().map(|(name, value)| (*name, &**value)).collect()
     }
 
+    /// Adds `Retry-After`, which goes with every rate-limit denial, whatever the setting. A request
+    /// that passes is never told to wait, also where a rule in shadow mode would have refused it.
+    #[must_use]
+    pub fn and_retry_after(mut self, verdict: Option<&Verdict>) -> Self {
+        if let Some(Err(exceeded)) = verdict.map(|verdict| &verdict.outcome) {
+            self.push("retry-after", |out| write_number(out, exceeded.retry_after_seconds()));
+        }
+        self
+    }
+
     fn push(&mut self, name: &'static str, write: impl FnOnce(&mut String)) {
         let mut value = String::with_capacity(64);
         write(&mut value);
@@ -23,8 +33,7 @@ impl Headers {
     }
 }
 
-/// The headers of one answer, as the gateway's `ratelimit_headers` wants them. `Retry-After` goes
-/// with every rate-limit denial, whatever the setting.
+/// The headers of one answer, as the gateway's `ratelimit_headers` wants them.
 pub fn headers(gateway: &Gateway, limits: Option<&Limits>, verdict: Option<&Verdict>) -> Headers {
     let mut headers = Headers::default();
     let (Some(limits), Some(verdict)) = (limits, verdict) else { return headers };
@@ -43,9 +52,6 @@ pub fn headers(gateway: &Gateway, limits: Option<&Limits>, verdict: Option<&Verd
         headers.push("x-ratelimit-limit", |out| write_number(out, limit));
         headers.push("x-ratelimit-remaining", |out| write_number(out, remaining));
         headers.push("x-ratelimit-reset", |out| write_number(out, quota.reset_seconds()));
-    }
-    if let Err(exceeded) = &verdict.outcome {
-        headers.push("retry-after", |out| write_number(out, exceeded.retry_after_seconds()));
     }
     headers
 }

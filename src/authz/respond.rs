@@ -4,6 +4,8 @@
 //! it says. So there are two ways to make one, and neither can be taken for the other: [`allow`]
 //! writes status 0 and an `ok_response`, [`deny`] a code that is never 0 and a `denied_response`.
 
+pub mod answer;
+
 use super::inject::Mutations;
 use super::wire::Writer;
 use crate::denial::Denial;

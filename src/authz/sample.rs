@@ -23,6 +23,17 @@ pub struct Sample {
 }
 
 impl Sample {
+    /// Reads a header as it is written on a line, `name: value`, into its lower-case name and its
+    /// value. `None` where it is no such line: say so without repeating it, since it may be a key.
+    pub fn header(line: &str) -> Option<(String, String)> {
+        let (name, value) = line.split_once(':')?;
+        let token = |b: u8| b.is_ascii_graphic() && b != b':';
+        if name.is_empty() || !name.bytes().all(token) {
+            return None;
+        }
+        Some((name.to_ascii_lowercase(), value.trim_matches([' ', '\t']).to_owned()))
+    }
+
     /// The bytes of the `CheckRequest`.
     pub fn encode(&self) -> Vec<u8> {
         let mut request = Writer::with_capacity(512);

@@ -1,4 +1,4 @@
-//! The tonic service around [`decide`](super::decide): raw bytes in, raw bytes out.
+//! The tonic service around [`decide`]: raw bytes in, raw bytes out.
 //!
 //! `Check` is served by a codec that hands the message over as it came, so that nothing is decoded
 //! twice. A decision never waits for anything.
@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use arc_swap::ArcSwap;
 use bytes::{Buf, BufMut, Bytes};
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, UnaryService};
 use tonic::{Request, Response, Status};
 
@@ -55,10 +55,10 @@ impl Authorizer {
     pub fn check(&self, bytes: &[u8]) -> Vec<u8> {
         let _in_flight = self.metrics.enter(self.side);
         let start = Now::read();
-        let snapshot = self.policy.load_full();
+        let snapshot = self.policy.load();
         let decision_id = self.ids.next();
-        let decision = decide(&snapshot, &self.counters, start, bytes);
-        let response = decision.response(decision_id.as_str());
+        let decision = decide(&snapshot, &self.counters, start, decision_id.as_str(), bytes);
+        let response = decision.response();
         let outcome = outcome(&decision);
         let latency = Now::read().monotonic.saturating_sub(start.monotonic);
         self.metrics.decided(self.side, outcome, latency);
@@ -81,7 +81,7 @@ fn outcome(decision: &Decision<'_>) -> Outcome {
 /// Method, host and path stand in the log also when they could not be judged, as far as they are
 /// text.
 fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
-    let (key_id, role, tier, tenant) = decision.who();
+    let caller = decision.caller();
     let facts = &decision.facts;
     let request = decision.request.as_ref();
     let raw = |bytes: &'_ [u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -93,10 +93,10 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
     let limits: Vec<audit::Limit> = decision.verdict.iter().flat_map(limits).collect();
     log.append(&Record {
         rule: decision.rule_id(),
-        key_id,
-        role,
-        tier,
-        tenant,
+        key_id: caller.id(),
+        role: caller.role(),
+        tier: caller.tier().map(|tier| &*tier.name),
+        tenant: caller.tenant(),
         method: unless_empty(request.map_or(&method, |request| request.method)),
         host: unless_empty(request.map_or(&host, |request| &request.host)),
         path: unless_empty(request.map_or(&path, |request| &request.path.text)),
@@ -105,7 +105,7 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
         revision: Some(&decision.snapshot.revision.0),
         generation: Some(decision.snapshot.generation),
         trace_id: request.and_then(|request| request.trace_id()),
-        request_id: unless_empty(std::str::from_utf8(facts.id).unwrap_or("")),
+        request_id: request.and_then(|request| request.id()),
         ..*record
     });
 }
@@ -181,9 +181,19 @@ impl Codec for Raw {
     }
 }
 
+/// tonic takes 8 KiB for each message unless told otherwise. A check and its answer are 1 or 2 KiB;
+/// what is larger still gets its room.
+fn buffers() -> BufferSettings {
+    BufferSettings::new(2 * 1024, 32 * 1024)
+}
+
 impl Encoder for Raw {
     type Item = Vec<u8>;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 
     fn encode(&mut self, message: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
         buffer.put_slice(&message);
@@ -194,6 +204,10 @@ impl Encoder for Raw {
 impl Decoder for Raw {
     type Item = Bytes;
     type Error = Status;
+
+    fn buffer_settings(&self) -> BufferSettings {
+        buffers()
+    }
 
     fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(buffer.copy_to_bytes(buffer.remaining())))

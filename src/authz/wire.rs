@@ -115,13 +115,20 @@ impl Writer {
     /// A message field, with what `write` puts into it.
     pub fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
         self.varint(u64::from(field << 3 | 2));
+        // The length stands before what it counts. Most messages are so short that it takes the one
+        // byte that is kept for it here; the others move by what it takes more.
         let start = self.bytes.len();
+        self.bytes.push(0);
         write(self);
-        // The length stands before what it counts, so most messages move by the one byte that
-        // their length takes.
-        let mut length = Self::default();
-        length.varint(u64::try_from(self.bytes.len() - start).unwrap_or(u64::MAX));
-        self.bytes.splice(start..start, length.bytes);
+        let length = self.bytes.len() - start - 1;
+        if let (Ok(short @ ..0x80), Some(kept)) = (u8::try_from(length), self.bytes.get_mut(start))
+        {
+            *kept = short;
+        } else {
+            let mut long = Self::default();
+            long.varint(u64::try_from(length).unwrap_or(u64::MAX));
+            self.bytes.splice(start..=start, long.bytes);
+        }
     }
 
     /// Appends a message that is already encoded.

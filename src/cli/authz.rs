@@ -98,9 +98,12 @@ pub fn run(options: Options, err: &mut dyn Write) -> io::Result<Exit> {
         writeln!(err, "gatepost: --log-level: {error}")?;
         return Ok(Exit::Usage);
     }
-    let served = tokio::runtime::Runtime::new()
-        .map_err(Into::into)
-        .and_then(|runtime| runtime.block_on(serve::serve(options, err)));
+    let served = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {
+        let served = runtime.block_on(serve::serve(options, err));
+        // Whatever still hangs has been named; waiting for it would undo the deadline.
+        runtime.shutdown_background();
+        served
+    });
     match served {
         Ok(()) => Ok(Exit::Done),
         Err(error) => {

@@ -181,3 +181,6 @@ fn credential_headers(
     }
     Some(CredentialHeaders(names.into()))
 }
+
+#[cfg(test)]
+mod tests;

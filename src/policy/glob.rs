@@ -4,6 +4,9 @@
 //! zero included. Segments of a path are parted by `/`, labels of a host by `.`. Matching takes
 //! time in the product of both lengths at worst: no pattern and no input makes it explode.
 
+mod cover;
+
+use std::fmt;
 use std::net::Ipv6Addr;
 
 /// A compiled pattern.
@@ -193,6 +196,32 @@ impl Segment {
     }
 }
 
+impl fmt::Display for Glob {
+    /// The pattern, as it is matched: a host in lower case, `**/**` as `**`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A path begins with its separator, a host does not.
+        let mut separate = self.separator == '/';
+        for segment in &self.segments {
+            if separate {
+                write!(f, "{}", self.separator)?;
+            }
+            separate = true;
+            match segment {
+                Segment::Literal(text) => f.write_str(text)?,
+                Segment::Wild { prefix, middle, suffix } => {
+                    write!(f, "{prefix}*")?;
+                    for piece in middle {
+                        write!(f, "{piece}*")?;
+                    }
+                    f.write_str(suffix)?;
+                }
+                Segment::AnyNumber => f.write_str("**")?,
+            }
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,6 +261,7 @@ mod tests {
         ];
         for (pattern, path, expected) in cases {
             let glob = Glob::path(pattern).unwrap();
+            assert_eq!(glob.to_string(), pattern);
             assert_eq!(glob.matches_path(path), expected, "{pattern} on {path}");
         }
     }

@@ -28,6 +28,8 @@ pub struct Keys {
     tiers: Vec<Tier>,
     /// Where a number leads to no tier: nothing is allowed.
     nothing: Tier,
+    /// Where a number leads to no networks: nobody is in them.
+    nowhere: Networks,
 }
 
 /// One value of a key: an entry has up to two, so that it can be rotated without a gap.
@@ -174,17 +176,16 @@ impl<'s> Key<'s> {
     }
 
     /// The networks that the key may be used from.
-    pub fn networks(&self) -> Option<&'s Networks> {
-        at(&self.keys.networks, self.entry.networks)
+    pub fn networks(&self) -> &'s Networks {
+        at(&self.keys.networks, self.entry.networks).unwrap_or(&self.keys.nowhere)
     }
 
     /// Whether a client at this address may use the key. An unknown address is in no network.
     pub fn allows(&self, client: Option<IpAddr>) -> bool {
         match self.networks() {
-            Some(Networks::Any) => true,
-            Some(Networks::Listed(networks)) => client
+            Networks::Any => true,
+            Networks::Listed(networks) => client
                 .is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
-            None => false,
         }
     }
 
@@ -235,6 +236,7 @@ impl Builder {
             validity: Vec::new(),
             networks: Vec::new(),
             tiers,
+            nowhere: Networks::Listed(Box::default()),
             nothing: Tier {
                 name: "".into(),
                 limits: Limits { minute: Limit::AtMost(0), hour: Limit::AtMost(0) },

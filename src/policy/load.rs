@@ -8,10 +8,12 @@ use std::path::{Path, PathBuf};
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
 
+use super::advice;
 use super::compile::{self, Strictness};
 use super::locate::{self, Errors};
 use super::raw::{self, GatewayFile};
 use super::{Gateway, Revision, Snapshot};
+use crate::clock::Now;
 
 /// The gateway's file.
 pub const GATEWAY: &str = "gateway_config.json";
@@ -97,6 +99,28 @@ impl Files {
             None => None,
         };
         Ok(Snapshot { revision: self.revision(), generation, gateway })
+    }
+
+    /// What is worth a look in files that load, as the snapshot that was made of them shows it.
+    ///
+    /// # Errors
+    /// The files do not load.
+    pub fn advice(
+        &self,
+        snapshot: &Snapshot,
+        strictness: Strictness,
+        now: Now,
+    ) -> Result<Errors, Errors> {
+        let (Some(bytes), Some(gateway)) = (&self.gateway, &snapshot.gateway) else {
+            return Ok(Errors::default());
+        };
+        let text = locate::decode_utf8(GATEWAY, bytes)?;
+        let explain = |error: Option<&raw::ParseError>| {
+            locate::explain::<GatewayFile<'_>>(GATEWAY, text, error)
+        };
+        let file = raw::parse::<GatewayFile<'_>>(text)
+            .map_err(|error| explain(Some(&error)).place(&[]))?;
+        Ok(explain(None).place(&advice::gateway(&file, gateway, strictness, now)))
     }
 }
 

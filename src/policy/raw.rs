@@ -13,7 +13,9 @@ mod syntax;
 mod text;
 mod object;
 mod gateway;
+mod cases;
 
+pub use cases::{Case, CaseFile, CaseRequest, Expectation};
 pub use gateway::{ApiKey, GatewayFile, KeySlot, Options, Rule, Tier};
 pub use shape::{Field, Shape, Shaped, is_comment};
 pub use syntax::{Fault, ParseError, check_syntax};

@@ -14,11 +14,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
-use super::Snapshot;
 use super::changes;
 use super::compile::Strictness;
 use super::load::{Error, Files, GATEWAY};
 use super::stamp::Found;
+use super::{Revision, Snapshot};
 use crate::clock::Now;
 use crate::lifecycle::readiness::Unready;
 use crate::telemetry::{Metrics, PolicyFacts};
@@ -29,6 +29,11 @@ const TICK: Duration = Duration::from_millis(250);
 const QUIET: Duration = Duration::from_millis(100);
 /// … unless they never are.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A second edit within one tick of the file system's clock, to the same size, leaves the stamp as
+/// it was. Two seconds are the coarsest tick there is (FAT, some NFS servers): after that long the
+/// contents are read once more.
+const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 
 /// An edit that loses fewer keys than this is never refused for it.
 const GUARDED_LOSS: usize = 20;
@@ -129,6 +134,10 @@ struct Watch {
     /// The directory that the watcher watches: another of the same name needs a new one.
     watched: Option<(u64, u64)>,
     seen: Found,
+    /// What was read last, good or not.
+    contents: Option<Revision>,
+    /// When to read the files once more, on the monotonic clock.
+    again_at: Option<Duration>,
     /// Snapshots that a request may still be using. They are dropped here, since whoever drops the
     /// last reference pays for freeing all of it.
     retired: Vec<Arc<Snapshot>>,
@@ -152,6 +161,7 @@ impl Reloader {
                 None
             }
         };
+        let contents = Some(self.policy.load().revision.clone());
         let watch = Watch {
             reloader: self,
             bell,
@@ -159,6 +169,9 @@ impl Reloader {
             watcher,
             watched: None,
             seen,
+            contents,
+            // The first load may have been that soon after an edit.
+            again_at: Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK)),
             retired: Vec::new(),
         };
         (waker, move || watch.run())
@@ -172,6 +185,15 @@ fn unwatched(directory: &Path, error: &notify::Error) {
 /// The stamp of the files in a directory.
 pub fn look(directory: &Path) -> Found {
     Found::at(&directory.join(GATEWAY))
+}
+
+/// Loading takes several times the memory of what it makes. The allocator (mimalloc) gives that back
+/// to the system a second after it was freed, but looks at its clock only when something large is
+/// freed: a process that idles after a load would keep all of it. The block is never touched, so it
+/// costs no memory, and some microseconds.
+fn give_back() {
+    const LARGE: usize = 4 * 1024 * 1024;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
 impl Watch {
@@ -189,8 +211,12 @@ impl Watch {
             } else if found != self.seen {
                 let found = self.settle(found);
                 self.load(found);
+            } else if self.again_at.is_some_and(|at| Now::read().monotonic >= at) {
+                self.again_at = None;
+                self.load_again();
             }
             self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
+            give_back();
             self.follow();
             if self.bell.recv_timeout(TICK) == Err(RecvTimeoutError::Disconnected) {
                 return;
@@ -238,8 +264,23 @@ impl Watch {
     fn load(&mut self, found: Found) {
         // Kept from before the files were read: a change while they are read is seen as one.
         self.seen = found;
+        let files = Files::read(&self.reloader.directory);
+        self.again_at = Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK));
+        self.judge(files);
+    }
+
+    /// Reads the files once more though their stamp is what it was.
+    fn load_again(&mut self) {
+        let files = Files::read(&self.reloader.directory);
+        if self.contents != revision(&files) {
+            self.judge(files);
+        }
+    }
+
+    fn judge(&mut self, files: Result<Files, Error>) {
         let now = Now::read();
-        match self.reloader.next() {
+        self.contents = revision(&files);
+        match files.and_then(|files| self.reloader.next(&files)) {
             Ok(Some(snapshot)) => {
                 let old = self.reloader.swap(snapshot, now);
                 self.retired.push(old);
@@ -250,10 +291,14 @@ impl Watch {
     }
 }
 
+/// `None` where the files cannot be read.
+fn revision(files: &Result<Files, Error>) -> Option<Revision> {
+    files.as_ref().map_or(None, |files| Some(files.revision()))
+}
+
 impl Reloader {
     /// The snapshot that the files describe; `None` where it is the one that holds.
-    fn next(&self) -> Result<Option<Snapshot>, Error> {
-        let files = Files::read(&self.directory)?;
+    fn next(&self, files: &Files) -> Result<Option<Snapshot>, Error> {
         let old = self.policy.load_full();
         if old.gateway.is_some() && !files.has_gateway() {
             return Err(Error::Missing(self.directory.join(GATEWAY)));

@@ -3,6 +3,8 @@
 
 mod world;
 
+mod cli;
+mod docs;
 mod envoy_config;
 mod gateway;
 mod tidy;
@@ -14,3 +16,14 @@ mod faults;
 mod reload;
 mod solo;
 mod startup;
+mod denials;
+mod limits_told;
+mod credentials;
+mod identity_headers;
+mod paths;
+mod requests;
+mod rules;
+mod network;
+mod raw_check;
+mod mutations;
+mod scene;

@@ -1,30 +1,13 @@
-//! The headers that Envoy shows, and the names that we vouch for.
+//! The headers that Envoy shows.
 
 use super::text;
 use crate::denial::{Denial, Malformed};
+use crate::policy::header::{folded, is_owned};
 
 /// Envoy's own limits are lower (`max_request_headers_kb`, at most 8 MiB, by default 60 KiB with 100
 /// headers). These bound what one request can cost us whatever Envoy's are.
 const MAX_HEADERS: usize = 1000;
 const MAX_HEADER_BYTES: usize = 256 * 1024;
-
-/// What we tell the upstream about the caller. On every allow each of these is set, or what the
-/// client sent under its name is removed.
-pub const KEY_ID: &str = "x-authenticated-key-id";
-/// See [`KEY_ID`].
-pub const ROLE: &str = "x-authenticated-role";
-/// See [`KEY_ID`].
-pub const TIER: &str = "x-rate-limit-tier";
-/// See [`KEY_ID`].
-pub const TENANT: &str = "x-tenant";
-/// See [`KEY_ID`].
-pub const DECISION_ID: &str = "x-gatepost-decision-id";
-/// A credential of agents, which is never a client's to send.
-pub const AGENT_SECRET: &str = "x-agent-secret";
-
-/// Names that no client may use towards the upstream, alone or as the beginning of a name.
-const OWNED: [&str; 3] = [TIER, TENANT, AGENT_SECRET];
-const OWNED_PREFIXES: [&str; 4] = ["x-authenticated-", "x-gatepost-", "x-sandbox-", "x-user-"];
 
 /// The request headers, in the order of the `CheckRequest`. Names are in lower case; pseudo-headers
 /// are left out.
@@ -75,15 +58,4 @@ impl<'a> Headers<'a> {
     pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'_, 'a> {
         self.0.iter().map(|&(name, _)| name)
     }
-}
-
-/// Whether the upstream may take this name for one of ours.
-pub fn is_owned(name: &str) -> bool {
-    OWNED.contains(&name) || OWNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-/// Upstreams that pass headers on as environment variables (CGI, WSGI, PHP) do not tell `_` and `.`
-/// from `-`. `None` where the name has neither, and so is its own only reading.
-pub fn folded(name: &str) -> Option<String> {
-    name.contains(['_', '.']).then(|| name.replace(['_', '.'], "-"))
 }

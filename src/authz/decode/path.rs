@@ -45,10 +45,18 @@ fn parse<'a>(target: &'a str, host: &str) -> Option<Path<'a>> {
     } else {
         Path { text: Cow::Borrowed(path), escapes: Escapes::default() }
     };
-    if path.text.split('/').any(|segment| matches!(segment, "." | "..")) {
+    if has_dot_segments(&path) {
         return None;
     }
     Some(path)
+}
+
+/// Whether a reader who decodes `%2F`, or takes what follows a decoded `;` for a parameter, finds a
+/// dot segment.
+fn has_dot_segments(path: &Path<'_>) -> bool {
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
+    path.text.split('/').any(dots)
+        || path.escapes.slash && path.text.split("%2F").any(|part| part.split('/').any(dots))
 }
 
 /// The part of the target that begins with `/`.
@@ -188,6 +196,11 @@ mod tests {
             "/%ed%a0%80",
             "/a%C2%80b",
             "/a?b c",
+            "/a/..%3B/b",
+            "/a/.%3bx/b",
+            "/a/..%2Fb",
+            "/a%2F..%2Fb",
+            "/a%2f.",
             "http://evil.example/a",
             "https://example.com@evil.example/a",
             "ftp://example.com/a",

@@ -4,6 +4,7 @@ use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::policy::header::{folded, is_owned};
 use crate::policy::key::Validity;
 use crate::policy::locate::{Finding, quote};
 use crate::policy::place::Place;
@@ -51,9 +52,9 @@ pub(super) fn name(text: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// A header name (RFC 9110 section 5.1), in lower case.
+/// The name of a header that may carry a credential (RFC 9110 section 5.1), in lower case.
 pub(super) fn header_name(text: &str) -> Result<Box<str>, String> {
-    /// Envoy or HTTP itself reads or removes these.
+    // Envoy or HTTP itself reads or removes these; and what we vouch for is no client's to send.
     const TAKEN: [&str; 8] = [
         "host",
         "connection",
@@ -69,7 +70,7 @@ pub(super) fn header_name(text: &str) -> Result<Box<str>, String> {
     if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(token) {
         return Err(format!("expected the name of a header, found {}", shown(text)));
     }
-    if TAKEN.contains(&&*name) {
+    if TAKEN.contains(&&*name) || is_owned(&folded(&name).unwrap_or_else(|| name.clone())) {
         return Err(format!("`{name}` cannot carry a credential"));
     }
     Ok(name.into())

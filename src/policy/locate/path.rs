@@ -119,6 +119,15 @@ impl Finding {
         self
     }
 
+    /// The same, for a document of which the one that was compiled is the part at `prefix`.
+    #[must_use]
+    pub fn within(mut self, prefix: &Path) -> Self {
+        for path in std::iter::once(&mut self.path).chain(&mut self.given) {
+            path.0.splice(..0, prefix.0.iter().cloned());
+        }
+        self
+    }
+
     /// Where it stands in the document: the nearest object or list around it where it is missing.
     pub(super) fn find_in(&self, tree: &Value<'_>) -> usize {
         let mut value = tree;

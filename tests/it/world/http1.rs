@@ -18,7 +18,12 @@ impl Http1 {
     }
 
     pub(crate) fn send(&mut self, request: &Request) -> Answer {
-        self.send_bytes(&to_bytes(request)).expect("an answer")
+        self.try_send(request).expect("an answer")
+    }
+
+    /// The same, where the server may close without a word.
+    pub(crate) fn try_send(&mut self, request: &Request) -> Option<Answer> {
+        self.send_bytes(&to_bytes(request))
     }
 
     /// Sends exactly these bytes. `None` when the server closes without a word.

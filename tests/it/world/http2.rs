@@ -32,7 +32,7 @@ impl Http2 {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         runtime().block_on(async {
             let stream = TcpStream::connect(address).await.unwrap();
-            // A request is two small frames; without this the second waits 40 ms for the first.
+            // A message in two parts would otherwise wait 40 ms for an acknowledgement of the first.
             stream.set_nodelay(true).unwrap();
             Self::over(stream).await
         })

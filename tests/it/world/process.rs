@@ -1,6 +1,7 @@
 //! A child process whose output can be waited for, and which never outlives the tests.
 
 use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -119,9 +120,20 @@ impl Process {
         self.child.id()
     }
 
+    /// Sends a signal. After STOP every thread has stopped when this returns: the kernel gets round
+    /// to them one by one.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal)
             .unwrap_or_else(|error| panic!("{}: {signal:?}: {error}", self.name));
+        if signal == Signal::STOP {
+            eventually(&format!("{} to stop", self.name), || self.is_stopped().then_some(()));
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        let mut threads = std::fs::read_dir(format!("/proc/{}/task", self.id())).unwrap();
+        let state = |thread: PathBuf| std::fs::read_to_string(thread.join("stat")).unwrap();
+        threads.all(|thread| state(thread.unwrap().path()).contains(") T "))
     }
 
     /// Kills it and waits until it is gone: its sockets are closed when this returns.

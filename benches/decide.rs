@@ -1,0 +1,83 @@
+//! One decision without a network, and the loading of a policy.
+
+mod fixture;
+
+use std::hint::black_box;
+
+use criterion::{BatchSize, Criterion, Throughput};
+use gatepost::authz::decide;
+use gatepost::clock::Now;
+use gatepost::policy::compile::{self, Strictness};
+use gatepost::policy::raw::{self, GatewayFile};
+use gatepost::policy::{Gateway, Revision, Snapshot};
+use gatepost::ratelimit::memory::Counters;
+
+/// As in the process that is shipped.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const KEYS: u32 = 100_000;
+/// Callers that take turns: their counters and keys do not all stay in the nearest cache.
+const CALLERS: u32 = 1_000;
+const DECISION_ID: &str = "00112233445566778899aabbccddeeff";
+
+fn gateway(text: &str) -> Gateway {
+    let file: GatewayFile<'_> = raw::parse(text).expect("the fixture is well formed");
+    compile::gateway(&file, Strictness::Production).expect("the fixture is a policy")
+}
+
+fn decisions(criterion: &mut Criterion, snapshot: &Snapshot) {
+    let counters = Counters::new();
+    let now = Now::read();
+    let stride = KEYS / CALLERS;
+    let with_keys: Vec<Vec<u8>> = (0..CALLERS)
+        .map(|caller| fixture::credential(caller * stride))
+        .map(|credential| fixture::check_request(fixture::PATH, Some(&credential)))
+        .collect();
+    let unknown = "gp_key_of_nobody_at_all_0000000";
+    let one = |path, credential| vec![fixture::check_request(path, credential)];
+    let known = fixture::credential(7);
+    let cases = [
+        ("allow", with_keys, true),
+        ("deny_unknown_key", one(fixture::PATH, Some(unknown)), false),
+        ("deny_no_rule", one("/nowhere/at/all", Some(&known)), false),
+        ("allow_without_auth", one("/health", None), true),
+    ];
+    for (name, requests, allowed) in &cases {
+        let mut turn = requests.iter().cycle();
+        let mut next = || turn.next().expect("an endless cycle");
+        let first = decide(snapshot, &counters, now, DECISION_ID, next());
+        assert_eq!(first.outcome.is_ok(), *allowed, "{name}: {:?}", first.outcome);
+        criterion.benchmark_group("decide").bench_function(*name, |bencher| {
+            bencher.iter(|| {
+                black_box(decide(snapshot, &counters, now, DECISION_ID, next()).outcome.is_ok())
+            });
+        });
+        criterion.benchmark_group("decide_and_response").bench_function(*name, |bencher| {
+            bencher.iter(|| decide(snapshot, &counters, now, DECISION_ID, next()).response());
+        });
+    }
+}
+
+/// The text has been read; the snapshot is dropped outside of what is measured.
+fn load(criterion: &mut Criterion, text: &str) {
+    let mut group = criterion.benchmark_group("load");
+    group.sample_size(20).throughput(Throughput::Bytes(text.len().try_into().expect("small")));
+    group.bench_function("100000_keys", |bencher| {
+        bencher.iter_batched(|| (), |()| gateway(text), BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
+fn main() {
+    let mut criterion = Criterion::default().configure_from_args();
+    let text = fixture::policy(KEYS, &fixture::credential(KEYS - 1));
+    let snapshot = Snapshot {
+        revision: Revision("0".repeat(64).into()),
+        generation: 1,
+        gateway: Some(gateway(&text)),
+    };
+    decisions(&mut criterion, &snapshot);
+    load(&mut criterion, &text);
+    criterion.final_summary();
+}

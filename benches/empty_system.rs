@@ -1,0 +1,7 @@
+//! The empty server with the system's allocator.
+
+mod empty;
+
+fn main() -> Result<(), empty::Failure> {
+    empty::serve()
+}

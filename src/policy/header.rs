@@ -1,0 +1,45 @@
+//! Header names: those we vouch for towards the upstream, and those that would let it serve another
+//! request than the one that was judged.
+
+/// What we tell the upstream about the caller. On every allow each of these is set, or what the
+/// client sent under its name is removed.
+pub const KEY_ID: &str = "x-authenticated-key-id";
+/// See [`KEY_ID`].
+pub const ROLE: &str = "x-authenticated-role";
+/// See [`KEY_ID`].
+pub const TIER: &str = "x-rate-limit-tier";
+/// See [`KEY_ID`].
+pub const TENANT: &str = "x-tenant";
+/// See [`KEY_ID`].
+pub const DECISION_ID: &str = "x-gatepost-decision-id";
+/// A credential of agents, which is never a client's to send.
+pub const AGENT_SECRET: &str = "x-agent-secret";
+
+/// Names that no client may use towards the upstream, alone or as the beginning of a name.
+const OWNED: [&str; 3] = [TIER, TENANT, AGENT_SECRET];
+const OWNED_PREFIXES: [&str; 4] = ["x-authenticated-", "x-gatepost-", "x-sandbox-", "x-user-"];
+
+/// Frameworks that honour these serve another method or path than the one in the request line.
+const OVERRIDES: [&str; 5] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
+/// Whether the upstream may take this name, in lower case, for one of ours.
+pub fn is_owned(name: &str) -> bool {
+    OWNED.contains(&name) || OWNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+/// Whether the upstream may serve another request for the sake of this header.
+pub fn is_override(name: &str) -> bool {
+    OVERRIDES.contains(&name)
+}
+
+/// Upstreams that pass headers on as environment variables (CGI, WSGI, PHP) do not tell `_` and `.`
+/// from `-`. `None` where the name has neither, and so is its own only reading.
+pub fn folded(name: &str) -> Option<String> {
+    name.contains(['_', '.']).then(|| name.replace(['_', '.'], "-"))
+}

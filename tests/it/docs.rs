@@ -1,0 +1,54 @@
+//! What the documentation lists, it lists whole.
+
+use std::fs;
+use std::path::Path;
+
+use gatepost::clock::Now;
+use gatepost::denial::Denial;
+use gatepost::telemetry::{Metrics, Readings};
+
+fn page(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap()
+}
+
+#[test]
+fn every_denial_and_its_detail_is_in_the_policy_reference() {
+    let page = page("docs/policy.md");
+    for denial in Denial::ALL {
+        let row = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", denial.reason())))
+            .unwrap_or_else(|| panic!("no row for {}", denial.reason()));
+        assert!(row.contains(&format!("| {} |", denial.http_status())), "{row}");
+        assert!(row.contains(&format!("| {} ", denial.grpc_code())), "{row}");
+        assert!(row.contains(denial.detail()), "{row} lacks {}", denial.detail());
+    }
+}
+
+#[test]
+fn every_metric_is_in_the_operations_reference() {
+    let page = page("docs/operations.md");
+    let metrics = Metrics::new(Now::read()).unwrap().render(&Readings::default()).unwrap();
+    let names: Vec<_> = metrics
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(page.contains(&format!("`{name}")), "{name} is missing");
+    }
+}
+
+#[test]
+fn every_link_of_the_pages_leads_somewhere() {
+    for name in ["README.md", "ARCHITECTURE.md", "docs/policy.md", "docs/operations.md"] {
+        let page = page(name);
+        let here = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+        for link in page.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = link.split('#').next().unwrap();
+            if !file.is_empty() && !link.starts_with("http") {
+                assert!(here.parent().unwrap().join(file).exists(), "{name}: {link}");
+            }
+        }
+    }
+}

@@ -1,13 +1,13 @@
 //! `grpc.health.v1.Health`: SERVING while a policy holds and nobody has asked the process to stop.
 //!
 //! The whole server (`""`) and the authorization service answer alike: a gatepost that cannot
-//! decide is good for nothing else. A `Watch` stream ends when the process stops; nothing else
-//! would, and a drain would wait for it.
+//! decide is good for nothing else. A `Watch` stream says `NOT_SERVING` and ends when the
+//! process stops; nothing else would end it, and a drain would wait for it.
 
 use std::pin::Pin;
 
-use futures_util::{Stream, StreamExt};
-use tokio_stream::wrappers::WatchStream;
+use futures_util::{Stream, stream};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -55,14 +55,36 @@ impl Health for Readout {
             // none ever is, and saying so ends the matter.
             return Err(Status::not_found("no such service here"));
         }
-        let mut last = None;
-        let changes = WatchStream::new(self.readiness.subscribe()).filter_map(move |why_not| {
-            let serving = why_not.is_empty();
-            let changed = last.replace(serving) != Some(serving);
-            std::future::ready(changed.then(|| Ok(answer(serving))))
-        });
-        let stopped = self.shutdown.clone().cancelled_owned();
-        Ok(Response::new(Box::pin(changes.take_until(stopped))))
+        let readiness = self.readiness.subscribe();
+        let watching = Watching { readiness, stop: self.shutdown.clone(), told: None };
+        Ok(Response::new(Box::pin(stream::unfold(watching, Watching::next))))
+    }
+}
+
+/// One `Watch` stream.
+struct Watching {
+    readiness: watch::Receiver<Vec<&'static str>>,
+    stop: CancellationToken,
+    told: Option<bool>,
+}
+
+impl Watching {
+    /// The next change, and the end once that is told too.
+    async fn next(mut self) -> Option<(Result<HealthCheckResponse, Status>, Self)> {
+        loop {
+            let stopped = self.stop.is_cancelled();
+            let serving = !stopped && self.readiness.borrow_and_update().is_empty();
+            if self.told.replace(serving) != Some(serving) {
+                return Some((Ok(answer(serving)), self));
+            }
+            if stopped {
+                return None;
+            }
+            tokio::select! {
+                changed = self.readiness.changed() => if changed.is_err() { return None },
+                () = self.stop.cancelled() => {}
+            }
+        }
     }
 }
 

@@ -29,7 +29,7 @@ pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 
 /// The largest `CheckRequest` taken, in bytes. Envoy sends 60 KiB of headers unless told otherwise,
-/// and no body unless `with_request_body` is set; what is larger gets `RESOURCE_EXHAUSTED`, which
+/// and no body unless `with_request_body` is set; what is larger gets `OUT_OF_RANGE`, which
 /// Envoy answers as `status_on_error` says.
 pub const MAX_MESSAGE_BYTES: usize = 4 * 1024 * 1024;
 

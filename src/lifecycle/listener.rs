@@ -8,9 +8,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use futures_util::Stream;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::time::Sleep;
-use tokio_stream::Stream;
 
 use super::address::Address;
 use super::connection::{Connection, Peer};

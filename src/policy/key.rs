@@ -217,8 +217,8 @@ pub struct Builder {
 /// Two keys have one value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Taken {
-    /// The identifier of the key that had the value first.
-    pub by: String,
+    /// The identifier of the key that had the value first; `None` where it is the new one itself.
+    pub by: Option<String>,
     /// Which of the new key's values it is.
     pub value: usize,
 }
@@ -283,11 +283,8 @@ impl Builder {
         for (value, (digest, validity)) in slots.into_iter().enumerate() {
             let slot = Slot { entry: number, validity };
             if let Some(first) = self.keys.by_digest.insert(digest, slot) {
-                let by = self
-                    .keys
-                    .entry(first.entry)
-                    .map_or_else(String::new, |key| key.id().to_owned());
-                return Err(Taken { by, value });
+                let other = self.keys.entry(first.entry).filter(|_| first.entry != number);
+                return Err(Taken { by: other.map(|key| key.id().to_owned()), value });
             }
         }
         Ok(())

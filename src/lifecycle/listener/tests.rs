@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::Barrier;
 
 use axum::serve::Listener as _;
+use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_stream::StreamExt;
 
 use super::*;
 use crate::lifecycle::socket_file::Obstacle;

@@ -9,6 +9,7 @@ use super::value::{self, Findings, MIN_KEY_CHARACTERS, shown};
 use super::{DEFAULT_TIER, Strictness};
 use crate::policy::Tier;
 use crate::policy::key::{Builder, Digest, Keys, Networks, NewKey, Validity};
+use crate::policy::locate::Finding;
 use crate::policy::place::Place;
 use crate::policy::raw::{self, ApiKey, KeySlot, Secret, Text};
 
@@ -90,10 +91,9 @@ fn add(
         networks: networks(key.allowed_cidrs.as_deref(), place.field("allowed_cidrs"), findings),
     };
     if let Err(taken) = builder.add(&new) {
-        let message = if taken.by == id {
-            "expected two different values: both are the same key".to_owned()
-        } else {
-            format!("expected a key of its own: {} has the same", shown(&taken.by))
+        let message = match &taken.by {
+            None => "expected two different values: both are the same key".to_owned(),
+            Some(other) => format!("expected a key of its own: {} has the same", shown(other)),
         };
         let keys = place.field("keys");
         let slot = keys.index(taken.value);
@@ -115,7 +115,8 @@ fn values(
 ) -> Vec<(Digest, Validity)> {
     let given = [key.key.is_some(), key.key_sha256.is_some(), key.keys.is_some()];
     if given.into_iter().filter(|&given| given).count() != 1 {
-        findings.push(place.report("expected exactly one of `key`, `key_sha256` and `keys`"));
+        let finding = place.report("expected exactly one of `key`, `key_sha256` and `keys`");
+        findings.push(unless_mistyped(finding, place, &["key", "key_sha256", "keys"]));
         return Vec::new();
     }
     let Some(slots) = &key.keys else {
@@ -131,7 +132,8 @@ fn values(
         let KeySlot { key, key_sha256, not_before, expires_at, description: _ } = slot;
         let place = place.index(index);
         if key.is_some() == key_sha256.is_some() {
-            findings.push(place.report("expected exactly one of `key` and `key_sha256`"));
+            let finding = place.report("expected exactly one of `key` and `key_sha256`");
+            findings.push(unless_mistyped(finding, place, &["key", "key_sha256"]));
             continue;
         }
         let validity =
@@ -140,6 +142,11 @@ fn values(
         values.extend(digest.map(|digest| (digest, validity)));
     }
     values
+}
+
+/// What a field of the wrong type would only repeat.
+fn unless_mistyped(finding: Finding, place: Place<'_>, fields: &[&str]) -> Finding {
+    fields.iter().fold(finding, |finding, field| finding.given(place.field(field).path()))
 }
 
 fn digest(

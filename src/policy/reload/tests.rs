@@ -62,7 +62,8 @@ fn an_edit_that_loses_most_keys_must_be_meant() {
         before.write(dir.path());
         let reloader = reloader(dir.path());
         after.write(dir.path());
-        match reloader.next(&Files::read(dir.path()).expect("readable")) {
+        let files = Files::read(dir.path()).expect("readable");
+        match reloader.next(&files) {
             Ok(Some(snapshot)) => {
                 assert!(holds, "{name} went through");
                 assert_eq!(snapshot.generation, 2);

@@ -189,10 +189,10 @@ pub fn look(directory: &Path) -> Found {
 
 /// Loading takes several times the memory of what it makes. The allocator (mimalloc) gives that back
 /// to the system a second after it was freed, but looks at its clock only when something large is
-/// freed: a process that idles after a load would keep all of it. The block is never touched, so it
-/// costs no memory, and some microseconds.
+/// freed: a process that idles after a load would keep all of it. The block is hardly touched, so it
+/// costs little memory, and some microseconds.
 fn give_back() {
-    const LARGE: usize = 4 * 1024 * 1024;
+    const LARGE: usize = 1024 * 1024;
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
@@ -271,6 +271,10 @@ impl Watch {
 
     /// Reads the files once more though their stamp is what it was.
     fn load_again(&mut self) {
+        let glance = Files::revision_in(&self.reloader.directory);
+        if glance.is_ok_and(|revision| self.contents.as_ref() == Some(&revision)) {
+            return;
+        }
         let files = Files::read(&self.reloader.directory);
         if self.contents != revision(&files) {
             self.judge(files);

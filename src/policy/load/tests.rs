@@ -65,6 +65,23 @@ fn a_revision_is_of_the_contents_alone() {
     assert_eq!((snapshot.revision, snapshot.generation), (nothing.revision(), 7));
 }
 
+#[test]
+fn a_revision_read_piece_by_piece_is_the_same() {
+    let dir = TempDir::new().expect("a directory");
+    let both = || {
+        let whole = Files::read(dir.path()).expect("readable").revision();
+        (Files::revision_in(dir.path()).expect("readable"), whole)
+    };
+    let (pieces, nothing) = both();
+    assert_eq!(pieces, nothing, "no file");
+    for length in [1, 65_535, 65_536, 200_001] {
+        fs::write(dir.path().join(GATEWAY), "{".repeat(length)).expect("written");
+        let (pieces, whole) = both();
+        assert_eq!(pieces, whole, "{length} bytes");
+        assert_ne!(whole, nothing);
+    }
+}
+
 /// The fast pass, and on failure the second one: both must agree on whether there is a mistake.
 #[test]
 fn mistakes_of_shape_and_of_sense_are_told_together() {

@@ -79,3 +79,5 @@ run documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --
 run dependencies dependencies
 run build cargo build --locked --all-targets
 run tests cargo test --locked "$@"
+# Figures of a debug build on a busy machine say nothing; that the benches still run and are answered rightly does.
+run benches scripts/bench.sh --quick

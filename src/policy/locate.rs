@@ -211,16 +211,11 @@ fn examine<'t>(
     fast_error: Option<&ParseError>,
 ) -> Result<(Value<'t>, Walked), Mistake> {
     // First by the parser of the fast pass: it alone is strict, and it bounds the nesting.
-    let syntax = check_syntax(lines.text());
-    match &syntax {
-        Err(error) if error.fault != Fault::NumberRange => return Err(unreadable(lines, error)),
-        // A number beyond all range is left to the walk, which knows what belongs in its place.
-        Err(_) | Ok(()) => {}
-    }
+    check_syntax(lines.text()).map_err(|error| unreadable(lines, &error))?;
     let tree = parse_tree(lines.text())?;
     let mut walked = walk(lines.text(), &tree, shape);
     if walked.mistakes.is_empty()
-        && let Some(error) = syntax.as_ref().err().or(fast_error)
+        && let Some(error) = fast_error
     {
         walked.mistakes.push(unreadable(lines, error));
     }
@@ -233,7 +228,6 @@ fn unreadable(lines: &Lines<'_>, error: &ParseError) -> Mistake {
             "the file begins with a byte order mark; save it as UTF-8 without one".to_owned()
         }
         Fault::Syntax(words) => format!("not valid JSON: {words}"),
-        Fault::NumberRange => "not valid JSON: number out of range".to_owned(),
         Fault::Shape => "does not have the expected shape".to_owned(),
     };
     Mistake::new(lines.offset(error.line, error.column), Path::root().to_string(), message)

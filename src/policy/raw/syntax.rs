@@ -23,8 +23,6 @@ pub enum Fault {
     ByteOrderMark,
     /// It is not JSON, in the words of the parser, which quote nothing of the file.
     Syntax(String),
-    /// It is JSON, but holds a number beyond the range of a double, such as `1e999`.
-    NumberRange,
     /// It is JSON, but not what this file must hold.
     Shape,
 }
@@ -41,11 +39,7 @@ impl ParseError {
             Category::Syntax | Category::Eof | Category::Io => {
                 let words = error.to_string();
                 let words = words.split(" at line ").next().unwrap_or_default();
-                if words == "number out of range" {
-                    Fault::NumberRange
-                } else {
-                    Fault::Syntax(words.to_owned())
-                }
+                Fault::Syntax(words.to_owned())
             }
         };
         Self { line: error.line(), column: error.column(), fault }
@@ -58,7 +52,6 @@ impl fmt::Display for ParseError {
         match fault {
             Fault::ByteOrderMark => f.write_str("begins with a byte order mark"),
             Fault::Syntax(words) => write!(f, "{words} at line {line}, byte {column}"),
-            Fault::NumberRange => write!(f, "number out of range at line {line}, byte {column}"),
             Fault::Shape => write!(f, "unexpected value at line {line}, byte {column}"),
         }
     }

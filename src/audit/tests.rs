@@ -151,9 +151,15 @@ fn a_stalled_reader_costs_bounded_memory_and_the_gap_is_named() {
         }
     });
     let next = || lines.recv_timeout(PATIENCE).unwrap();
-    let gap = iter::repeat_with(next).find(|line| line["type"] == "gap").unwrap();
-    let missing = gap["to"].as_u64().unwrap() + 1 - gap["from"].as_u64().unwrap();
-    assert_eq!((missing, &gap["to"]), (log.health().dropped, &appended.into()));
+    // More than one, where the pipe took its first bytes only after the queue had been full.
+    let mut missing = 0;
+    let last = iter::repeat_with(next).find(|line| {
+        let bound = |name: &str| line[name].as_u64().unwrap();
+        let gap = line["type"] == "gap";
+        missing += if gap { bound("to") + 1 - bound("from") } else { 0 };
+        gap && bound("to") == appended
+    });
+    assert_eq!((last.is_some(), missing), (true, log.health().dropped));
 
     log.append(&typical(&ids));
     log.shutdown(PATIENCE).unwrap();

@@ -125,7 +125,8 @@ mod tests {
     const EVER: Duration = Duration::from_mins(10);
     const NOW: Duration = Duration::from_millis(1);
 
-    #[tokio::test]
+    // On a clock that goes forward by itself as soon as nothing else is to be done.
+    #[tokio::test(start_paused = true)]
     async fn who_does_not_greet_is_cut_off_in_time_and_at_the_end() {
         for (greeting, patience, stopped, cut) in [
             (0, NOW, false, true),

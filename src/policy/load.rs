@@ -27,6 +27,7 @@ const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
 #[derive(Debug)]
 pub struct Files {
     gateway: Option<Vec<u8>>,
+    revision: Revision,
 }
 
 /// Why there is no new snapshot.
@@ -67,7 +68,13 @@ impl Files {
             if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
         });
         is_directory.map_err(|error| Error::Unreadable(directory.to_owned(), error))?;
-        Ok(Self { gateway: read(&directory.join(GATEWAY))? })
+        let gateway = read(&directory.join(GATEWAY))?;
+        let mut hasher = Sha256::new();
+        if let Some(contents) = &gateway {
+            begin(&mut hasher, GATEWAY, u64::try_from(contents.len()).unwrap_or(u64::MAX));
+            hasher.update(contents);
+        }
+        Ok(Self { gateway, revision: finish(hasher) })
     }
 
     /// Whether the gateway has a file.
@@ -76,13 +83,8 @@ impl Files {
     }
 
     /// SHA-256 over the names and contents.
-    pub fn revision(&self) -> Revision {
-        let mut hasher = Sha256::new();
-        if let Some(contents) = &self.gateway {
-            begin(&mut hasher, GATEWAY, u64::try_from(contents.len()).unwrap_or(u64::MAX));
-            hasher.update(contents);
-        }
-        finish(hasher)
+    pub fn revision(&self) -> &Revision {
+        &self.revision
     }
 
     /// The revision of the files in a directory, read piece by piece: without the memory that all
@@ -119,7 +121,7 @@ impl Files {
             Some(bytes) => Some(gateway(bytes, strictness).map_err(Error::Invalid)?),
             None => None,
         };
-        Ok(Snapshot { revision: self.revision(), generation, gateway })
+        Ok(Snapshot { revision: self.revision.clone(), generation, gateway })
     }
 
     /// What is worth a look in files that load, as the snapshot that was made of them shows it.

@@ -63,6 +63,21 @@ const LISTED: usize = 100;
 /// How many findings are looked up in the syntax tree, which takes time for each.
 const PLACED: usize = 1_000;
 
+/// JSON as RFC 8259 has it, nearly: the parser keeps comments whatever this says, and bounds no
+/// nesting. [`check_syntax`] comes first.
+pub const STRICT: ParseOptions = ParseOptions {
+    allow_comments: false,
+    allow_loose_object_property_names: false,
+    allow_trailing_commas: false,
+    allow_missing_commas: false,
+    allow_single_quoted_strings: false,
+    allow_hexadecimal_numbers: false,
+    allow_unary_plus_numbers: false,
+    allow_bare_decimal_point_numbers: false,
+    allow_non_finite_numbers: false,
+    allow_extended_string_escapes: false,
+};
+
 /// One mistake in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -234,20 +249,8 @@ fn unreadable(lines: &Lines<'_>, error: &ParseError) -> Mistake {
 }
 
 fn parse_tree(text: &str) -> Result<Value<'_>, Mistake> {
-    let strict = ParseOptions {
-        allow_comments: false,
-        allow_loose_object_property_names: false,
-        allow_trailing_commas: false,
-        allow_missing_commas: false,
-        allow_single_quoted_strings: false,
-        allow_hexadecimal_numbers: false,
-        allow_unary_plus_numbers: false,
-        allow_bare_decimal_point_numbers: false,
-        allow_non_finite_numbers: false,
-        allow_extended_string_escapes: false,
-    };
     let mistake = |at| Mistake::new(at, Path::root().to_string(), "not valid JSON".to_owned());
-    let parsed = parse_to_ast(text, &CollectOptions::default(), &strict)
+    let parsed = parse_to_ast(text, &CollectOptions::default(), &STRICT)
         .map_err(|error| mistake(error.range().start))?;
     parsed.value.ok_or_else(|| mistake(0))
 }

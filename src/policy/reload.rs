@@ -297,7 +297,7 @@ impl Watch {
 
 /// `None` where the files cannot be read.
 fn revision(files: &Result<Files, Error>) -> Option<Revision> {
-    files.as_ref().map_or(None, |files| Some(files.revision()))
+    files.as_ref().map_or(None, |files| Some(files.revision().clone()))
 }
 
 impl Reloader {
@@ -307,7 +307,7 @@ impl Reloader {
         if old.gateway.is_some() && !files.has_gateway() {
             return Err(Error::Missing(self.directory.join(GATEWAY)));
         }
-        if files.revision() == old.revision {
+        if *files.revision() == old.revision {
             return Ok(None);
         }
         let new = files.compile(self.strictness, old.generation.saturating_add(1))?;

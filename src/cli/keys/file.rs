@@ -8,28 +8,13 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use jsonc_parser::ParseOptions;
 use jsonc_parser::cst::{CstArray, CstInputValue, CstObject, CstObjectProp, CstRootNode};
 use rustix::fs::{FlockOperation, flock};
-use serde::de::IgnoredAny;
 
 use super::Error;
-
-const FILE_NAME: &str = "gateway_config.json";
-
-/// JSON as RFC 8259 has it, nearly: the tree keeps comments whatever this says.
-const STRICT: ParseOptions = ParseOptions {
-    allow_comments: false,
-    allow_loose_object_property_names: false,
-    allow_trailing_commas: false,
-    allow_missing_commas: false,
-    allow_single_quoted_strings: false,
-    allow_hexadecimal_numbers: false,
-    allow_unary_plus_numbers: false,
-    allow_bare_decimal_point_numbers: false,
-    allow_non_finite_numbers: false,
-    allow_extended_string_escapes: false,
-};
+use crate::policy::load::GATEWAY;
+use crate::policy::locate::STRICT;
+use crate::policy::raw::check_syntax;
 
 /// A parsed `gateway_config.json`.
 pub(super) struct GatewayFile {
@@ -62,12 +47,12 @@ impl GatewayFile {
         let at = |line, column, why: &dyn Display| {
             Error(format!("{}:{line}:{column}: {why}", path.display()))
         };
+        // What the server's own parser refuses is not edited either; and the tree's parser bounds no
+        // nesting.
+        check_syntax(&text)
+            .map_err(|error| at(error.line, error.column, &"expected JSON without extensions"))?;
         let document = CstRootNode::parse(&text, &STRICT)
             .map_err(|error| at(error.line_display(), error.column_display(), error.kind()))?;
-        // What the server's own parser refuses is not edited either.
-        serde_json::from_str::<IgnoredAny>(&text).map_err(|error| {
-            at(error.line(), error.column(), &"expected JSON without extensions")
-        })?;
         let root = document
             .object_value()
             .ok_or_else(|| Error(format!("{}: expected an object", path.display())))?;
@@ -229,7 +214,7 @@ pub(super) fn pretty(value: CstInputValue) -> String {
 }
 
 fn resolve(directory: &Path) -> Result<PathBuf, Error> {
-    let path = directory.join(FILE_NAME);
+    let path = directory.join(GATEWAY);
     path.canonicalize().map_err(|error| Error(format!("cannot read {}: {error}", path.display())))
 }
 
@@ -241,7 +226,7 @@ fn parent(path: &Path) -> &Path {
 fn replace(path: &Path, text: &str) -> io::Result<()> {
     let mut random = [0; 4];
     getrandom::fill(&mut random).map_err(|error| io::Error::other(error.to_string()))?;
-    let temporary = path.with_file_name(format!(".{FILE_NAME}.{}", HEXLOWER.encode(&random)));
+    let temporary = path.with_file_name(format!(".{GATEWAY}.{}", HEXLOWER.encode(&random)));
     let replaced =
         write(&temporary, &fs::metadata(path)?, text).and_then(|()| fs::rename(&temporary, path));
     if let Err(error) = replaced {

@@ -53,23 +53,23 @@ fn what_cannot_be_read_is_an_error_and_what_is_not_there_is_nothing() {
 
 #[test]
 fn a_revision_is_of_the_contents_alone() {
-    let revision = |contents| read(contents).expect("readable").revision();
+    let revision = |contents| read(contents).expect("readable").revision().clone();
     assert_eq!(revision("{}"), revision("{}"), "two directories");
     assert_ne!(revision("{}"), revision("{} "));
     assert_eq!(revision("{}").0.len(), 64);
     let nothing = TempDir::new().expect("a directory");
     let nothing = Files::read(nothing.path()).expect("readable");
-    assert_ne!(nothing.revision(), revision("{}"));
+    assert_ne!(*nothing.revision(), revision("{}"));
     let snapshot = nothing.compile(Strictness::Production, 7).expect("nothing is wrong");
     assert!(snapshot.gateway.is_none());
-    assert_eq!((snapshot.revision, snapshot.generation), (nothing.revision(), 7));
+    assert_eq!((&snapshot.revision, snapshot.generation), (nothing.revision(), 7));
 }
 
 #[test]
 fn a_revision_read_piece_by_piece_is_the_same() {
     let dir = TempDir::new().expect("a directory");
     let both = || {
-        let whole = Files::read(dir.path()).expect("readable").revision();
+        let whole = Files::read(dir.path()).expect("readable").revision().clone();
         (Files::revision_in(dir.path()).expect("readable"), whole)
     };
     let (pieces, nothing) = both();

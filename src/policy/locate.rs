@@ -49,7 +49,7 @@ use std::fmt;
 use jsonc_parser::ast::Value;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::raw::{Fault, ParseError, Shape, Shaped, check_syntax};
+use super::raw::{ParseError, Shape, Shaped, check_syntax};
 
 pub use path::{Finding, Path, Step};
 pub use quote::quote;
@@ -238,13 +238,7 @@ fn examine<'t>(
 }
 
 fn unreadable(lines: &Lines<'_>, error: &ParseError) -> Mistake {
-    let message = match &error.fault {
-        Fault::ByteOrderMark => {
-            "the file begins with a byte order mark; save it as UTF-8 without one".to_owned()
-        }
-        Fault::Syntax(words) => format!("not valid JSON: {words}"),
-        Fault::Shape => "does not have the expected shape".to_owned(),
-    };
+    let message = error.fault.to_string();
     Mistake::new(lines.offset(error.line, error.column), Path::root().to_string(), message)
 }
 

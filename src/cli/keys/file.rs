@@ -49,8 +49,7 @@ impl GatewayFile {
         };
         // What the server's own parser refuses is not edited either; and the tree's parser bounds no
         // nesting.
-        check_syntax(&text)
-            .map_err(|error| at(error.line, error.column, &"expected JSON without extensions"))?;
+        check_syntax(&text).map_err(|error| at(error.line, error.column, &error.fault))?;
         let document = CstRootNode::parse(&text, &STRICT)
             .map_err(|error| at(error.line_display(), error.column_display(), error.kind()))?;
         let root = document

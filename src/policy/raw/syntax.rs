@@ -49,10 +49,18 @@ impl ParseError {
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { line, column, fault } = self;
-        match fault {
-            Fault::ByteOrderMark => f.write_str("begins with a byte order mark"),
-            Fault::Syntax(words) => write!(f, "{words} at line {line}, byte {column}"),
-            Fault::Shape => write!(f, "unexpected value at line {line}, byte {column}"),
+        write!(f, "{line}:{column}: {fault}")
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByteOrderMark => {
+                f.write_str("the file begins with a byte order mark; save it as UTF-8 without one")
+            }
+            Self::Syntax(words) => write!(f, "not valid JSON: {words}"),
+            Self::Shape => f.write_str("does not have the expected shape"),
         }
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::policy::raw::Fault;
 use crate::policy::raw::{self, GatewayFile};
 
 mod properties;

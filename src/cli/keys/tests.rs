@@ -173,7 +173,7 @@ fn what_cannot_be_done_is_refused_and_the_file_stays() {
     policy.refuses(&["new", "--id", "first"], "already");
     policy.refuses(&["new", "--id", "x", "--tier", "gold"], "no tier \"gold\"");
     for (text, word) in [
-        ("", "expected JSON"),
+        ("", "not valid JSON: EOF while parsing a value"),
         ("[]", "expected an object"),
         ("{\"api_keys\": [{\"id\": \"first\", \"key\": \"canary\",}]}", ":1:"),
         ("{\"api_keys\": [\n{\"id\": \"first\" \"key\": \"canary\"}]}", ":2:"),

@@ -51,7 +51,8 @@ trap 'echo; echo "dev.sh: stopping"; exit 130' INT TERM
 start() {
   local name=$1
   shift
-  "$@" >"run/$name.out.log" 2>"run/$name.log" </dev/null &
+  # In a process group of its own: Ctrl-C reaches this script alone, which then stops each of them, once.
+  setsid "$@" >"run/$name.out.log" 2>"run/$name.log" </dev/null &
   name_of[$!]=$name
 }
 
@@ -83,7 +84,9 @@ start upstream-grpc "$gatepost" demo-upstream --listen 127.0.0.1:9500
 # The sample policy holds public keys, which load only with this.
 GATEPOST_ENV=development start gatepost "$gatepost" authz --policy policy/data \
   --gateway-listen 127.0.0.1:9191 --admin 127.0.0.1:8181 --audit-log -
-start envoy "$envoy" -c envoy/gateway.yaml --use-dynamic-base-id --log-level warning \
+# The shipped file, but for this machine alone: the keys of the sample policy are public.
+sed 's/address: 0\.0\.0\.0, port_value: 8080/address: 127.0.0.1, port_value: 8080/' envoy/gateway.yaml >run/gateway.yaml
+start envoy "$envoy" -c run/gateway.yaml --use-dynamic-base-id --log-level warning \
   --file-flush-interval-msec 200
 
 ready "the HTTP upstream" 8090 / 200

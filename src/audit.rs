@@ -102,7 +102,13 @@ impl Log {
     ///
     /// A file whose last line was not finished, because the process or the machine died, gets the
     /// newline it lacks. Fails if the sink cannot be opened or the thread cannot be made.
-    pub fn open(sink: &Sink, queue_bytes: usize, boot: Boot) -> io::Result<Self> {
+    /// `alive` is dropped when the thread ends, whatever the reason: how others learn of it.
+    pub fn open(
+        sink: &Sink,
+        queue_bytes: usize,
+        boot: Boot,
+        alive: impl Send + 'static,
+    ) -> io::Result<Self> {
         let (sink, last_line) = match sink {
             // Not `io::stdout()` itself, which has a buffer of its own and hides where a failed
             // write stopped.
@@ -118,7 +124,7 @@ impl Log {
                 (file, last_line)
             }
         };
-        Self::start(sink, last_line, queue_bytes, boot)
+        Self::start((sink, alive), last_line, queue_bytes, boot)
     }
 
     /// Adds one decision. Never waits for the sink, and never fails.
@@ -150,16 +156,17 @@ impl Log {
     }
 
     fn start(
-        mut sink: impl Write + Send + 'static,
+        (mut sink, alive): (impl Write + Send + 'static, impl Send + 'static),
         last_line: LastLine,
         capacity: usize,
         boot: Boot,
     ) -> io::Result<Self> {
         let queue = Arc::new(Queue::new(capacity, last_line, boot, Now::read()));
         let writer = Arc::clone(&queue);
-        let thread = thread::Builder::new()
-            .name("decision-log".to_owned())
-            .spawn(move || writer::run(&writer, &mut sink))?;
+        let thread = thread::Builder::new().name("decision-log".to_owned()).spawn(move || {
+            let _alive = alive;
+            writer::run(&writer, &mut sink);
+        })?;
         Ok(Self(Arc::new(Running { queue, thread: Mutex::new(Some(thread)) })))
     }
 }

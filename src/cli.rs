@@ -8,6 +8,7 @@ pub mod explain;
 pub mod keys;
 pub mod status;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -29,7 +30,7 @@ pub enum Exit {
     Usage,
 }
 
-/// External authorization for Envoy: who may call us, and what may our agents call.
+/// External authorization for Envoy: who may call us, decided from JSON that you edit while it runs.
 #[derive(Debug, Parser)]
 #[command(name = "gatepost", version, max_term_width = 100)]
 #[command(
@@ -94,8 +95,17 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// `--env` and `GATEPOST_ENV`. An empty variable, as a compose file may leave it, is an absent one.
+fn environment(text: &str) -> Result<Environment, String> {
+    match text {
+        "" | "production" => Ok(Environment::Production),
+        "development" => Ok(Environment::Development),
+        _ => Err("--env and GATEPOST_ENV take production or development".to_owned()),
+    }
+}
+
 /// `GATEPOST_ENV`: how much a policy may get away with.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Environment {
     /// Weak settings are errors.
     #[default]
@@ -122,6 +132,15 @@ fn load_policy(directory: &Path, strictness: Strictness) -> Result<(Files, Snaps
     }
     let snapshot = files.compile(strictness, 1)?;
     Ok((files, snapshot))
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Production => "production",
+            Self::Development => "development",
+        })
+    }
 }
 
 impl From<Environment> for Strictness {

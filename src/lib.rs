@@ -1,7 +1,8 @@
-//! # The life of a request
+//! gatepost: external authorization for Envoy.
 //!
-//! The modules stand in the order in which a request meets them, which is also the order in which
-//! they depend on each other: a module imports only what stands above it.
+//! Envoy asks about each request, [`authz`] answers from the [`policy`] that holds, and the policy
+//! follows the files that operators edit. The modules stand in the order in which they depend on each
+//! other, which is the order in which to read them: a module imports only what stands above it.
 
 pub mod clock;
 pub mod denial;

@@ -20,10 +20,15 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use self::readiness::Readiness;
 use self::signals::Signals;
+
+/// Signals that come this close together are one request. Ctrl-C reaches a whole process group, so
+/// that who passes it on to children sends it twice; `timeout` does so by design.
+const TOGETHER: Duration = Duration::from_millis(250);
 
 /// The background tasks and threads of the process. Clones share one list.
 #[derive(Clone, Debug)]
@@ -184,12 +189,13 @@ impl Tasks {
                 notice = drain.notice;
             }
         }
+        let asked = Instant::now();
         readiness.drain();
         let impatient = tokio::select! {
             biased;
             () = self.reached(|state| state.failure.is_some()), if !notice.is_zero() => false,
             () = self.shutdown.cancelled() => false,
-            _signal = stop.next() => true,
+            () = again(stop, asked) => true,
             () = tokio::time::sleep(notice) => false,
         };
         self.shutdown.cancel();
@@ -199,7 +205,7 @@ impl Tasks {
         let cut_short = tokio::select! {
             biased;
             () = self.reached(|state| state.alive.is_empty()) => None,
-            _signal = stop.next() => Some(Abort::SecondSignal),
+            () = again(stop, asked) => Some(Abort::SecondSignal),
             () = tokio::time::sleep(drain.grace) => Some(Abort::Deadline),
         };
         self.verdict(cut_short)
@@ -277,6 +283,17 @@ impl fmt::Display for Failure {
 }
 
 impl Error for Failure {}
+
+/// Waits for a signal that is another request to stop, and not the first one over again.
+async fn again(stop: &mut Signals, asked: Instant) {
+    loop {
+        let signal = stop.next().await;
+        if asked.elapsed() >= TOGETHER {
+            return;
+        }
+        tracing::debug!(signal, "taken for the same request to stop");
+    }
+}
 
 fn in_one_line(error: &dyn Error) -> String {
     let mut line = error.to_string();

@@ -1,8 +1,9 @@
 //! The compiled policy: immutable, complete, and all that one request sees.
 //!
 //! A [`Snapshot`] is built once for each version of the files and swapped as a whole, so that no
-//! request ever sees half an edit. Nothing here can be invalid: `compile` is the only way in. No
-//! serde, no I/O.
+//! request ever sees half an edit. What is compiled needs no validation: `compile` makes it, or says
+//! why not. The types of this file, [`key`], [`rule`] and [`glob`] are what requests see, without
+//! serde and without I/O; the modules below them are how files become that.
 
 pub mod glob;
 pub mod header;

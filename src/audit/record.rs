@@ -20,11 +20,13 @@ const NAME: usize = 256;
 const LABEL: usize = 128;
 const METHOD: usize = 32;
 const HASH: usize = 64;
+const REQUEST_ID: usize = 64;
 const WINDOWS: usize = 4;
 
 /// One decision. What is absent is left out of the line.
 ///
-/// There is no place here for a header's value, a key or a query string, and none may be added.
+/// There is no place here for a key or a query string, nor for a header's value but the two ids that
+/// join this log with others, and none may be added.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// When it was decided.
@@ -63,7 +65,7 @@ pub struct Record<'a> {
     pub generation: Option<u64>,
     /// The trace id of the request's `traceparent` (W3C Trace Context).
     pub trace_id: Option<&'a str>,
-    /// Envoy's `x-request-id` (`AttributeContext.HttpRequest.id`).
+    /// The `x-request-id`. A client may have chosen it, so it is written only where it looks like one.
     pub request_id: Option<&'a str>,
 }
 
@@ -118,6 +120,11 @@ impl Record<'_> {
                 line.text("detail", denial.detail(), LABEL);
             }
         }
+        // A malformed authority may hold a password before its `@`.
+        let host = self.host.and_then(|host| host.rsplit('@').next());
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        let request_id =
+            self.request_id.filter(|id| id.len() <= REQUEST_ID && id.bytes().all(plain));
         let path = self.path.and_then(|path| path.split(['?', '#']).next());
         for (name, value, limit) in [
             ("rule", self.rule, NAME),
@@ -126,11 +133,11 @@ impl Record<'_> {
             ("tier", self.tier, LABEL),
             ("tenant", self.tenant, NAME),
             ("method", self.method, METHOD),
-            ("host", self.host, HOST),
+            ("host", host, HOST),
             ("path", path, PATH),
             ("revision", self.revision, HASH),
             ("trace_id", self.trace_id, HASH),
-            ("request_id", self.request_id, LABEL),
+            ("request_id", request_id, LABEL),
         ] {
             if let Some(value) = value {
                 line.text(name, value, limit);

@@ -54,7 +54,7 @@ fn ids() -> Ids {
 
 fn start(sink: impl Write + Send + 'static, capacity: usize) -> (Log, Ids) {
     let ids = ids();
-    (Log::start(sink, LastLine::Finished, capacity, ids.boot()).unwrap(), ids)
+    (Log::start((sink, ()), LastLine::Finished, capacity, ids.boot()).unwrap(), ids)
 }
 
 fn parse(bytes: &[u8]) -> Vec<Value> {
@@ -208,7 +208,7 @@ fn a_sink_in_every_mood_gets_every_byte_once() {
 fn a_full_disk_is_visible_and_loses_nothing_by_itself() {
     let ids = ids();
     let sink = Sink::Path("/dev/full".into());
-    let log = Log::open(&sink, QUEUE_BYTES, ids.boot()).unwrap();
+    let log = Log::open(&sink, QUEUE_BYTES, ids.boot(), ()).unwrap();
     for _ in 0..10 {
         log.append(&bare(&ids));
     }
@@ -252,7 +252,7 @@ fn a_named_pipe_without_a_reader_does_not_hold_up_the_start() {
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
     let (sender, opened) = mpsc::channel();
     let (sink, boot) = (Sink::Path(path.clone()), ids().boot());
-    thread::spawn(move || sender.send(Log::open(&sink, QUEUE_BYTES, boot)));
+    thread::spawn(move || sender.send(Log::open(&sink, QUEUE_BYTES, boot, ())));
     let log = opened.recv_timeout(PATIENCE).unwrap().unwrap();
     let mut line = String::new();
     BufReader::new(File::open(path).unwrap()).read_line(&mut line).unwrap();
@@ -266,7 +266,7 @@ fn files_are_private_appended_to_and_repaired_after_a_crash() {
     let path = dir.path().join("decisions.jsonl");
     let run = || {
         let ids = ids();
-        let log = Log::open(&Sink::Path(path.clone()), QUEUE_BYTES, ids.boot()).unwrap();
+        let log = Log::open(&Sink::Path(path.clone()), QUEUE_BYTES, ids.boot(), ()).unwrap();
         log.append(&bare(&ids));
         log.shutdown(PATIENCE).unwrap();
         fs::read(&path).unwrap()
@@ -288,7 +288,7 @@ fn files_are_private_appended_to_and_repaired_after_a_crash() {
 fn a_file_that_cannot_be_opened_is_an_error() {
     let dir = tempfile::tempdir().unwrap();
     let missing = Sink::Path(dir.path().join("no/such/dir"));
-    assert!(Log::open(&missing, QUEUE_BYTES, ids().boot()).is_err());
+    assert!(Log::open(&missing, QUEUE_BYTES, ids().boot(), ()).is_err());
 }
 
 #[test]

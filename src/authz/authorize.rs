@@ -67,11 +67,7 @@ fn unmet(rule: &Rule, principal: Principal<'_>) -> Option<Forbidden> {
 
 /// Whether the caller has one of the roles that the rule asks for, if it asks.
 pub fn has_role(rule: &Rule, principal: Principal<'_>) -> bool {
-    let held = match principal {
-        Principal::Anonymous | Principal::AnyKey(_) => None,
-        Principal::Key(key) => key.role(),
-    };
-    among(rule.roles.as_deref(), held)
+    among(rule.roles.as_deref(), principal.role())
 }
 
 /// Whether the caller belongs to one of the tenants that the rule asks for, if it asks.

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 
-use super::{Environment, Exit};
+use super::{Environment, Exit, environment};
 use crate::audit::QUEUE_BYTES;
 use crate::lifecycle::address::Address;
 use crate::telemetry;
@@ -68,7 +68,7 @@ pub struct Options {
     drain_grace: u64,
 
     /// development lets weak settings load: keys that everybody knows, short keys, allow_any_key
-    #[arg(long = "env", value_enum, env = "GATEPOST_ENV", default_value_t = Environment::Production)]
+    #[arg(long = "env", value_name = "production|development", env = "GATEPOST_ENV", default_value_t = Environment::Production, value_parser = environment)]
     environment: Environment,
 }
 

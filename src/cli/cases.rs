@@ -9,6 +9,7 @@ mod expect;
 use std::fmt;
 use std::fs;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -235,6 +236,11 @@ fn sample(request: &CaseRequest<'_>, place: Place<'_>, findings: &mut Vec<Findin
             Some(header) => headers.push(header),
             None => findings.push(list.index(index).report("expected `name: value`")),
         }
+    }
+    if let Some(address) = &request.source_ip
+        && address.parse::<IpAddr>().is_err()
+    {
+        findings.push(place.field("source_ip").report("expected an IPv4 or IPv6 address"));
     }
     let text = |text: &Option<Text<'_>>, absent: &str| text.as_deref().unwrap_or(absent).to_owned();
     Sample {

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::cases::{self, Tally};
-use super::{Environment, Exit, Format, load_policy};
+use super::{Environment, Exit, Format, environment, load_policy};
 use crate::clock::Now;
 use crate::policy::Snapshot;
 use crate::policy::compile::Strictness;
@@ -51,7 +51,7 @@ pub struct Options {
     cases: Vec<PathBuf>,
 
     /// development lets weak settings load
-    #[arg(long = "env", value_enum, env = "GATEPOST_ENV", default_value_t = Environment::Production)]
+    #[arg(long = "env", value_name = "production|development", env = "GATEPOST_ENV", default_value_t = Environment::Production, value_parser = environment)]
     environment: Environment,
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use super::{Environment, Exit, Format, load_policy};
+use super::{Environment, Exit, Format, environment, load_policy};
 use crate::authz::decide;
 use crate::authz::respond::answer::Answer;
 use crate::authz::sample::Sample;
@@ -98,7 +98,7 @@ pub struct Options {
     format: Format,
 
     /// development lets weak settings load
-    #[arg(long = "env", value_enum, env = "GATEPOST_ENV", default_value_t = Environment::Production)]
+    #[arg(long = "env", value_name = "production|development", env = "GATEPOST_ENV", default_value_t = Environment::Production, value_parser = environment)]
     environment: Environment,
 }
 

@@ -15,6 +15,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use self::file::GatewayFile;
+use crate::clock::Now;
 
 /// What every key that we make begins with, so that secret scanners and people know one when they
 /// see it. It says nothing to the gateway, which accepts keys of any form.
@@ -44,7 +45,7 @@ pub struct New {
     /// The name under which the caller is logged and counted
     #[arg(long, value_parser = name)]
     pub id: String,
-    /// What rules call the caller
+    /// The role that rules ask for
     #[arg(long, value_parser = name)]
     pub role: Option<String>,
     /// A name out of `rate_limit_tiers`
@@ -236,6 +237,9 @@ fn name(text: &str) -> Result<String, &'static str> {
 
 fn moment(text: &str) -> Result<String, &'static str> {
     match OffsetDateTime::parse(text, &Rfc3339) {
+        Ok(end) if end.unix_timestamp() <= Now::read().unix_seconds() => {
+            Err("lies in the past: the key would never be good")
+        }
         Ok(_) => Ok(text.to_owned()),
         Err(_) => Err("expected a moment as RFC 3339 writes it, as in 2027-01-31T00:00:00Z"),
     }

@@ -133,7 +133,7 @@ async fn at_the_deadline_the_rest_is_aborted_and_named() {
     aborted.await.expect_err("the task is dropped, so that its sender is");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_second_signal_does_not_wait() {
     let hours = Duration::from_hours(1);
     for drain in
@@ -144,6 +144,9 @@ async fn a_second_signal_does_not_wait() {
         let signal = process.signal.clone();
         let twice = async {
             signal.send("SIGTERM").await.expect("received");
+            // One keystroke, passed on to us as well.
+            signal.send("SIGINT").await.expect("received");
+            tokio::time::sleep(TOGETHER).await;
             signal.send("SIGTERM").await.expect("received");
         };
         let (result, ()) = tokio::join!(process.run(drain), twice);

@@ -6,6 +6,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
+use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::advice;
@@ -94,7 +95,7 @@ impl Files {
     /// A file cannot be read.
     pub fn revision_in(directory: &Path) -> io::Result<Revision> {
         let mut hasher = Sha256::new();
-        match File::open(directory.join(GATEWAY)) {
+        match open(&directory.join(GATEWAY)) {
             Ok(mut file) => {
                 begin(&mut hasher, GATEWAY, file.metadata()?.len());
                 let mut piece = vec![0; 64 * 1024];
@@ -159,12 +160,24 @@ fn finish(hasher: Sha256) -> Revision {
     Revision(HEXLOWER.encode(&hasher.finalize()).into())
 }
 
+/// Opens a regular file. Without waiting: a named pipe in its place would hold up the reader, and
+/// every later edit with it, until somebody writes.
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"))
+    }
+}
+
 /// A file's contents; `None` where there is no such file.
 fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     const ATTEMPTS: usize = 3;
     let unreadable = |error| Error::Unreadable(path.to_owned(), error);
     for _ in 0..ATTEMPTS {
-        let mut file = match File::open(path) {
+        let mut file = match open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(unreadable(error)),

@@ -35,6 +35,9 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// contents are read once more.
 const COARSEST_CLOCK: Duration = Duration::from_secs(2);
 
+/// How long after a load its memory is given back; see [`give_back`].
+const GIVE_BACK: Duration = Duration::from_secs(5);
+
 /// An edit that loses fewer keys than this is never refused for it.
 const GUARDED_LOSS: usize = 20;
 
@@ -126,7 +129,7 @@ pub struct Reloader {
 
 /// A running reloader's own state.
 #[derive(Debug)]
-struct Watch {
+struct Running {
     reloader: Reloader,
     bell: Receiver<()>,
     asked: Arc<Asked>,
@@ -138,6 +141,8 @@ struct Watch {
     contents: Option<Revision>,
     /// When to read the files once more, on the monotonic clock.
     again_at: Option<Duration>,
+    /// Until when what a load took is given back, on the monotonic clock.
+    give_back_until: Duration,
     /// Snapshots that a request may still be using. They are dropped here, since whoever drops the
     /// last reference pays for freeing all of it.
     retired: Vec<Arc<Snapshot>>,
@@ -162,7 +167,7 @@ impl Reloader {
             }
         };
         let contents = Some(self.policy.load().revision.clone());
-        let watch = Watch {
+        let running = Running {
             reloader: self,
             bell,
             asked,
@@ -172,9 +177,10 @@ impl Reloader {
             contents,
             // The first load may have been that soon after an edit.
             again_at: Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK)),
+            give_back_until: Now::read().monotonic.saturating_add(GIVE_BACK),
             retired: Vec::new(),
         };
-        (waker, move || watch.run())
+        (waker, move || running.run())
     }
 }
 
@@ -196,7 +202,7 @@ fn give_back() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGE)));
 }
 
-impl Watch {
+impl Running {
     fn run(mut self) {
         self.follow();
         // What changed between the first load and the watch is found by the first look.
@@ -210,13 +216,17 @@ impl Watch {
                 self.load(found);
             } else if found != self.seen {
                 let found = self.settle(found);
+                // A SIGHUP that came meanwhile asks for the very load that follows.
+                self.asked.reload.store(false, Ordering::SeqCst);
                 self.load(found);
             } else if self.again_at.is_some_and(|at| Now::read().monotonic >= at) {
                 self.again_at = None;
                 self.load_again();
             }
             self.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
-            give_back();
+            if Now::read().monotonic < self.give_back_until {
+                give_back();
+            }
             self.follow();
             if self.bell.recv_timeout(TICK) == Err(RecvTimeoutError::Disconnected) {
                 return;
@@ -265,8 +275,10 @@ impl Watch {
         // Kept from before the files were read: a change while they are read is seen as one.
         self.seen = found;
         let files = Files::read(&self.reloader.directory);
-        self.again_at = Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK));
+        let now = Now::read().monotonic;
+        self.again_at = Some(now.saturating_add(COARSEST_CLOCK));
         self.judge(files);
+        self.give_back_until = Now::read().monotonic.saturating_add(GIVE_BACK);
     }
 
     /// Reads the files once more though their stamp is what it was.

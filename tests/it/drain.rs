@@ -176,6 +176,12 @@ fn a_second_signal_ends_it_at_once() {
     let mut solo = Solo::with_args(&policy(0..1), &["--drain-notice", "60000"]);
     solo.gatepost.process.signal(Signal::TERM);
     eventually("the notice", || (solo.gatepost.admin("/ready").status == 503).then_some(()));
+    // Signals that come together are one.
+    solo.gatepost.process.signal(Signal::INT);
+    let start = Now::read().monotonic;
+    eventually("a quarter of a second", || {
+        (since(start) > Duration::from_millis(250)).then_some(())
+    });
     assert!(!solo.gatepost.process.has_ended());
     solo.gatepost.process.signal(Signal::TERM);
     assert_eq!(solo.gatepost.process.wait().code(), Some(1));

@@ -124,6 +124,24 @@ fn the_longest_line_keeps_its_bound() {
     }
 }
 
+#[test]
+fn of_what_a_client_writes_no_secret_is_kept() {
+    let ids = Ids::new().unwrap();
+    for (host, kept) in [("user:secret@h", "h"), ("a@b@h:80", "h:80"), ("h", "h")] {
+        assert_eq!(written(&Record { host: Some(host), ..bare(&ids) })["host"], kept);
+    }
+    for (id, kept) in [
+        ("2c9a1a3e-58a1-4d0f-9f0e-1d6c8f0b7a11", true),
+        ("request_7.a", true),
+        (&*"a".repeat(65), false),
+        ("Bearer secret", false),
+        ("a=b", false),
+    ] {
+        let line = written(&Record { request_id: Some(id), ..bare(&ids) });
+        assert_eq!(line["request_id"] == id, kept, "{id}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_breaks_out_of_its_field(text in "[\\PC\\x00-\\x1f\"\\\\,:{}\u{7f}-\u{9f}\u{2028}]{0,5}") {
@@ -131,16 +149,18 @@ proptest! {
         let line = written(&filled(&ids, &text, &[]));
         let names: BTreeSet<&str> = line.as_object().unwrap().keys().map(String::as_str).collect();
         let fields = [
-            "rule", "key_id", "role", "tier", "tenant", "method", "host", "revision", "trace_id",
-            "request_id",
+            "rule", "key_id", "role", "tier", "tenant", "method", "revision", "trace_id",
         ];
         for name in fields {
             prop_assert_eq!(&line[name], &text);
         }
+        prop_assert_eq!(&line["host"], text.rsplit('@').next().unwrap());
         let others = [
             "type", "ts", "decision_id", "side", "outcome", "reason", "detail", "path", "client",
-            "generation", "latency_us",
+            "generation", "latency_us", "host",
         ];
-        prop_assert_eq!(names, fields.into_iter().chain(others).collect::<BTreeSet<_>>());
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        let id = text.chars().all(plain).then_some("request_id");
+        prop_assert_eq!(names, fields.into_iter().chain(others).chain(id).collect::<BTreeSet<_>>());
     }
 }

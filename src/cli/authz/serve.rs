@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use futures_util::StreamExt;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
@@ -38,8 +39,8 @@ const MAX_CONCURRENT_STREAMS: u32 = 1024;
 /// Envoy resets a check that it no longer waits for. By default h2 takes 20 resets that it has not
 /// got round to for an attack and closes the connection, at the very moment when everybody is late.
 const MAX_PENDING_RESETS: usize = 1024;
-/// How long a check may take to arrive. Envoy sends it in one go and waits half a second for the
-/// answer; whoever leaves it unfinished would otherwise hold a stream for ever, and hold up a drain.
+/// How long a check may take to arrive. Envoy sends it in one go and waits for the answer for less
+/// than this (0.2 s unless told otherwise); whoever leaves it unfinished would otherwise hold a stream for ever, and hold up a drain.
 const ARRIVAL: Duration = Duration::from_secs(2);
 /// Finds connections whose other end has gone without a word.
 const KEEPALIVE: Duration = Duration::from_secs(30);
@@ -64,7 +65,10 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
     let metrics = Arc::new(Metrics::new(started)?);
     metrics.policy_loaded(reload::facts(&snapshot), started);
     let ids = Ids::new()?;
-    let log = open_log(&options, &ids)?;
+    let tasks = Tasks::new();
+    // Before the log, so that a start that fails leaves no line in it.
+    let bound = Bound::bind(&options).await?;
+    let log = open_log(&options, &ids, &tasks)?;
     let no_gateway = snapshot.gateway.is_none();
     let view = View {
         readiness: readiness.clone(),
@@ -84,8 +88,8 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
         unconfigured: no_gateway.then(|| readiness.wait_for(load::GATEWAY)),
     };
 
-    let tasks = Tasks::new();
-    let addresses = listen(&options, &tasks, &view, ids).await?;
+    let addresses = bound.addresses();
+    bound.serve(&tasks, &view, ids);
     let (waker, work) = reloader.prepare(seen);
     tasks.spawn_thread("policy reload", move || {
         work();
@@ -121,58 +125,81 @@ fn first(options: &Options) -> Result<Snapshot, load::Error> {
     files.compile(options.environment.into(), 1)
 }
 
-fn open_log(options: &Options, ids: &Ids) -> Result<Option<Log>, String> {
+/// The decision log. Its thread is watched: one that dies ends the process.
+fn open_log(options: &Options, ids: &Ids, tasks: &Tasks) -> Result<Option<Log>, String> {
     let sink = match options.audit_log.as_str() {
         "off" => return Ok(None),
         "-" => Sink::Stdout,
         path => Sink::Path(PathBuf::from(path)),
     };
-    match Log::open(&sink, options.audit_queue, ids.boot()) {
-        Ok(log) => Ok(Some(log)),
-        Err(error) => Err(format!("--audit-log {}: {error}", options.audit_log)),
-    }
-}
-
-/// Binds every address and starts to serve there. Returns them as the ready line names them.
-async fn listen(
-    options: &Options,
-    tasks: &Tasks,
-    view: &View,
-    ids: Ids,
-) -> Result<String, Failure> {
-    let mode = options.socket_mode;
-    let default: Address = GATEWAY_LISTEN.parse()?;
-    let address = options.gateway_listen.as_ref().unwrap_or(&default);
-    let gateway = listener::bind(address, mode).await?;
-    let admin = listener::bind(&options.admin, mode).await?;
-    let metrics = match &options.metrics {
-        Some(address) => Some(listener::bind(address, mode).await?),
-        None => None,
-    };
-    let mut addresses = vec![
-        format!("gateway={}", gateway.local_address()),
-        format!("admin={}", admin.local_address()),
-    ];
-    let stop = tasks.shutdown();
-    if let Some(metrics) = metrics {
-        addresses.push(format!("metrics={}", metrics.local_address()));
-        tasks.spawn("metrics", admin::serve_metrics(metrics, view.clone(), stop.clone()));
-    }
-    tasks.spawn("admin", admin::serve(admin, view.clone(), stop.clone()));
-    let authorizer = Arc::new(Authorizer {
-        side: Side::Gateway,
-        policy: Arc::clone(&view.policy),
-        counters: Arc::clone(&view.counters),
-        metrics: Arc::clone(&view.metrics),
-        log: view.log.clone(),
-        ids: Arc::new(ids),
+    let (alive, ended) = oneshot::channel::<Infallible>();
+    let log = Log::open(&sink, options.audit_queue, ids.boot(), alive)
+        .map_err(|error| format!("--audit-log {}: {error}", options.audit_log))?;
+    let stop = tasks.shutdown().clone();
+    tasks.spawn("decision log", async move {
+        tokio::select! {
+            // The log itself is closed last of all, after everybody who writes into it.
+            () = stop.cancelled() => Ok::<(), Infallible>(()),
+            _never_sent = ended => Ok(()),
+        }
     });
-    let readiness = view.readiness.clone();
-    tasks.spawn("gateway", check(gateway, authorizer, readiness, stop.clone()));
-    Ok(addresses.join(" "))
+    Ok(Some(log))
 }
 
-async fn check(
+/// Every address, bound and not yet served.
+struct Bound {
+    gateway: Listener,
+    admin: Listener,
+    metrics: Option<Listener>,
+}
+
+impl Bound {
+    async fn bind(options: &Options) -> Result<Self, Failure> {
+        let mode = options.socket_mode;
+        let default: Address = GATEWAY_LISTEN.parse()?;
+        let gateway = options.gateway_listen.as_ref().unwrap_or(&default);
+        Ok(Self {
+            gateway: listener::bind(gateway, mode).await?,
+            admin: listener::bind(&options.admin, mode).await?,
+            metrics: match &options.metrics {
+                Some(address) => Some(listener::bind(address, mode).await?),
+                None => None,
+            },
+        })
+    }
+
+    /// As the ready line names them.
+    fn addresses(&self) -> String {
+        let Self { gateway, admin, metrics } = self;
+        let mut names =
+            format!("gateway={} admin={}", gateway.local_address(), admin.local_address());
+        if let Some(metrics) = metrics {
+            names = format!("{names} metrics={}", metrics.local_address());
+        }
+        names
+    }
+
+    fn serve(self, tasks: &Tasks, view: &View, ids: Ids) {
+        let Self { gateway, admin, metrics } = self;
+        let stop = tasks.shutdown();
+        if let Some(metrics) = metrics {
+            tasks.spawn("metrics", admin::serve_metrics(metrics, view.clone(), stop.clone()));
+        }
+        tasks.spawn("admin", admin::serve(admin, view.clone(), stop.clone()));
+        let authorizer = Arc::new(Authorizer {
+            side: Side::Gateway,
+            policy: Arc::clone(&view.policy),
+            counters: Arc::clone(&view.counters),
+            metrics: Arc::clone(&view.metrics),
+            log: view.log.clone(),
+            ids: Arc::new(ids),
+        });
+        let readiness = view.readiness.clone();
+        tasks.spawn("gateway", serve_checks(gateway, authorizer, readiness, stop.clone()));
+    }
+}
+
+async fn serve_checks(
     listener: Listener,
     authorizer: Arc<Authorizer>,
     readiness: Readiness,

@@ -54,8 +54,15 @@ pub(super) fn name(text: &str) -> Result<(), String> {
 
 /// The name of a header that may carry a credential (RFC 9110 section 5.1), in lower case.
 pub(super) fn header_name(text: &str) -> Result<Box<str>, String> {
-    // Envoy or HTTP itself reads or removes these; and what we vouch for is no client's to send.
-    const TAKEN: [&str; 8] = [
+    // Envoy, the upstream or HTTP itself reads these, and we would remove them; and what we vouch for is no client's to send.
+    const TAKEN: [&str; 15] = [
+        "accept",
+        "cookie",
+        "grpc-timeout",
+        "traceparent",
+        "tracestate",
+        "user-agent",
+        "x-request-id",
         "host",
         "connection",
         "content-length",

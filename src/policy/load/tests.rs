@@ -1,5 +1,6 @@
 use super::*;
 use std::os::unix::fs::symlink;
+use std::process::Command;
 use tempfile::TempDir;
 
 fn read(contents: &str) -> Result<Files, Error> {
@@ -11,12 +12,19 @@ fn read(contents: &str) -> Result<Files, Error> {
 #[test]
 fn what_cannot_be_read_is_an_error_and_what_is_not_there_is_nothing() {
     type Make = fn(&Path);
-    let cases: [(&str, Make, &str); 8] = [
+    let cases: [(&str, Make, &str); 10] = [
         ("no file", |_| {}, ""),
         ("a link to nowhere", |at| symlink("nowhere", at).expect("linked"), ""),
         ("no bytes", |at| fs::write(at, "").expect("written"), "is empty"),
         ("blanks", |at| fs::write(at, " \n\t\r\n").expect("written"), "is empty"),
-        ("a directory", |at| fs::create_dir(at).expect("made"), "directory"),
+        ("a directory", |at| fs::create_dir(at).expect("made"), "expected a regular file"),
+        ("a device", |at| symlink("/dev/zero", at).expect("linked"), "expected a regular file"),
+        (
+            // Reading it would wait for a writer for ever.
+            "a named pipe",
+            |at| assert!(Command::new("mkfifo").arg(at).status().expect("runs").success()),
+            "expected a regular file",
+        ),
         ("a link to itself", |at| symlink(GATEWAY, at).expect("linked"), "symbolic links"),
         (
             "too large",

@@ -3,7 +3,9 @@
 //! It shows what is going on to whoever reaches it, so it listens on loopback unless told
 //! otherwise. It changes nothing.
 
-use std::io;
+mod http;
+
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -49,31 +51,35 @@ pub struct View {
 /// Serves everything.
 ///
 /// # Errors
-/// The listener failed.
-pub async fn serve(listener: Listener, view: View, stop: CancellationToken) -> io::Result<()> {
+/// None.
+pub async fn serve(
+    listener: Listener,
+    view: View,
+    stop: CancellationToken,
+) -> Result<(), Infallible> {
     let router = Router::new()
         .route("/health", get(health))
         .route("/ready", get(ready))
         .route("/status", get(status))
         .route("/metrics", get(metrics))
         .with_state(view);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    http::serve(listener, router, stop).await
 }
 
 /// Serves what a scraper on another host may see: `/health` and `/metrics`.
 ///
 /// # Errors
-/// The listener failed.
+/// None.
 pub async fn serve_metrics(
     listener: Listener,
     view: View,
     stop: CancellationToken,
-) -> io::Result<()> {
+) -> Result<(), Infallible> {
     let router = Router::new()
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .with_state(view);
-    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+    http::serve(listener, router, stop).await
 }
 
 /// The process is alive and answers.

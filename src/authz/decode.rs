@@ -130,7 +130,10 @@ impl<'a> Facts<'a> {
             self.grpc =
                 value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
         }
-        self.headers.push((name, value));
+        // One too many is enough to refuse the request.
+        if self.headers.len() <= headers::MAX_HEADERS {
+            self.headers.push((name, value));
+        }
     }
 
     fn context_extension(&mut self, bytes: &'a [u8]) -> Result<(), Undecodable> {

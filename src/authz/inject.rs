@@ -44,9 +44,10 @@ pub fn mutations<'a>(
     let credentials = credential_headers(gateway, Selected::Rule(admitted.permit().rule()));
     let credential = |name: &str| credentials.0.iter().any(|other| **other == *name);
     // A credential under an alias of its header was not read, and goes no further either.
+    let overrides = |name: &str| is_override(name, gateway.options.trusted_hops > 0);
     let aliased =
-        |name: &str| folded(name).is_some_and(|name| credential(&name) || is_override(&name));
-    let unwanted = |name: &&str| is_owned(name) || is_override(name) || aliased(name);
+        |name: &str| folded(name).is_some_and(|name| credential(&name) || overrides(&name));
+    let unwanted = |name: &&str| is_owned(name) || overrides(name) || aliased(name);
     let sent = request.headers.names().filter(unwanted);
     let names = credentials.0.iter().map(|name| &**name).chain(sent);
     for name in [header::AGENT_SECRET].into_iter().chain(names) {

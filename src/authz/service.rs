@@ -89,6 +89,8 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
         Some(_) => (String::new(), String::new(), String::new()),
         None => (raw(facts.method), raw(facts.host), raw(facts.path)),
     };
+    // An absolute form may hold a password.
+    let path = if path.starts_with('/') { path } else { String::new() };
     let unless_empty = |text| Some(text).filter(|text: &&str| !text.is_empty());
     let limits: Vec<audit::Limit> = decision.verdict.iter().flat_map(limits).collect();
     log.append(&Record {

@@ -59,7 +59,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// Answers requests on `listener` until `shutdown` completes, then finishes those it has.
 ///
 /// One port speaks HTTP/1.1 and HTTP/2 without TLS. The answer to every method and path is
-/// `{"method", "path", "headers": {name: [values]}, "body_bytes"}`, with the query in `path`. A
+/// `{"method", "path", "headers": {name: [values]}, "body_bytes"}`, with the query in `path`, and `"trailers"` where there are any. A
 /// request whose content type begins with `application/grpc` gets the same JSON as the bytes of one
 /// gRPC message, and `grpc-status: 0`. A body over 1 MiB is answered with 413.
 ///
@@ -77,21 +77,30 @@ pub async fn serve(
 async fn echo(request: Request) -> Response {
     let (head, mut body) = request.into_parts();
     let mut body_bytes = 0_usize;
+    let mut trailers = HeaderMap::new();
     // Counted frame by frame and dropped: an upload costs no memory here.
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return empty(StatusCode::BAD_REQUEST) };
         body_bytes = body_bytes.saturating_add(frame.data_ref().map_or(0, Bytes::len));
+        if let Some(sent) = frame.trailers_ref() {
+            trailers = sent.clone();
+        }
         if body_bytes > MAX_BODY_BYTES {
             return empty(StatusCode::PAYLOAD_TOO_LARGE);
         }
     }
     let path = head.uri.path_and_query().map_or("", |path| path.as_str());
-    let json = json!({
+    let mut json = json!({
         "method": head.method.as_str(),
         "path": path,
         "headers": headers_as_json(&head.headers, head.uri.authority().map(Authority::as_str)),
         "body_bytes": body_bytes,
     });
+    if !trailers.is_empty()
+        && let Some(json) = json.as_object_mut()
+    {
+        json.insert("trailers".to_owned(), headers_as_json(&trailers, None));
+    }
     let json = Bytes::from(json.to_string());
     if is_grpc(&head.headers) { grpc(&json) } else { http(json) }
 }

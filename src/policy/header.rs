@@ -28,18 +28,35 @@ const OVERRIDES: [&str; 5] = [
     "x-rewrite-url",
 ];
 
+/// Only a proxy in front of Envoy has reason to send these; from a client they name another host or
+/// path than the one that was judged.
+const FORWARDED: [&str; 9] = [
+    "forwarded",
+    "x-forwarded-host",
+    "x-forwarded-prefix",
+    "x-forwarded-uri",
+    "x-host",
+    "x-original-host",
+    "x-original-method",
+    "x-original-uri",
+    "x-rewrite-uri",
+];
+
 /// Whether the upstream may take this name, in lower case, for one of ours.
 pub fn is_owned(name: &str) -> bool {
     OWNED.contains(&name) || OWNED_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Whether the upstream may serve another request for the sake of this header.
-pub fn is_override(name: &str) -> bool {
-    OVERRIDES.contains(&name)
+/// Whether the upstream may serve another request for the sake of this header, which comes from a
+/// client or, where there is one, from the proxy that stands between.
+pub fn is_override(name: &str, behind_proxy: bool) -> bool {
+    OVERRIDES.contains(&name) || (!behind_proxy && FORWARDED.contains(&name))
 }
 
-/// Upstreams that pass headers on as environment variables (CGI, WSGI, PHP) do not tell `_` and `.`
-/// from `-`. `None` where the name has neither, and so is its own only reading.
+/// Upstreams that pass headers on as environment variables (CGI, WSGI, PHP) do not tell `_` from `-`,
+/// and some of them no other character that a name may hold (RFC 9110 section 5.6.2). `None` where the
+/// name is its own only reading.
 pub fn folded(name: &str) -> Option<String> {
-    name.contains(['_', '.']).then(|| name.replace(['_', '.'], "-"))
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (!name.chars().all(plain)).then(|| name.replace(|c| !plain(c), "-"))
 }

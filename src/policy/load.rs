@@ -160,16 +160,22 @@ fn finish(hasher: Sha256) -> Revision {
     Revision(HEXLOWER.encode(&hasher.finalize()).into())
 }
 
-/// Opens a regular file. Without waiting: a named pipe in its place would hold up the reader, and
+/// Opens a regular file of a size that a policy may have. Without waiting: a named pipe in its place would hold up the reader, and
 /// every later edit with it, until somebody writes.
-fn open(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// There is none, or it is something else.
+pub fn open(path: &Path) -> io::Result<File> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    if file.metadata()?.is_file() {
-        Ok(file)
-    } else {
-        Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"))
+    let about = file.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"));
     }
+    if about.len() > MAX_FILE_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    Ok(file)
 }
 
 /// A file's contents; `None` where there is no such file.
@@ -180,12 +186,12 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         let mut file = match open(path) {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::FileTooLarge => {
+                return Err(Error::TooLarge(path.to_owned()));
+            }
             Err(error) => return Err(unreadable(error)),
         };
         let before = file.metadata().map_err(unreadable)?;
-        if before.len() > MAX_FILE_BYTES {
-            return Err(Error::TooLarge(path.to_owned()));
-        }
         let mut contents = Vec::with_capacity(usize::try_from(before.len()).unwrap_or(0));
         file.by_ref().take(MAX_FILE_BYTES).read_to_end(&mut contents).map_err(unreadable)?;
         let after = file.metadata().map_err(unreadable)?;

@@ -283,6 +283,10 @@ impl Running {
 
     /// Reads the files once more though their stamp is what it was.
     fn load_again(&mut self) {
+        // What could not be read then may be readable now, with the stamp that it had.
+        if self.contents.is_none() {
+            self.again_at = Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK));
+        }
         let glance = Files::revision_in(&self.reloader.directory);
         if glance.is_ok_and(|revision| self.contents.as_ref() == Some(&revision)) {
             return;

@@ -6,7 +6,7 @@ use crate::policy::header::{folded, is_owned};
 
 /// Envoy's own limits are lower (`max_request_headers_kb`, at most 8 MiB, by default 60 KiB with 100
 /// headers). These bound what one request can cost us whatever Envoy's are.
-const MAX_HEADERS: usize = 1000;
+pub(super) const MAX_HEADERS: usize = 1000;
 const MAX_HEADER_BYTES: usize = 256 * 1024;
 
 /// The request headers, in the order of the `CheckRequest`. Names are in lower case; pseudo-headers
@@ -37,6 +37,10 @@ impl<'a> Headers<'a> {
             if folded(name).is_some_and(|folded| is_owned(&folded)) {
                 return Err(invalid);
             }
+            // What `Connection` names, the next hop drops: not what we vouch for.
+            if name == "connection" && nominates(value, is_owned) {
+                return Err(invalid);
+            }
             headers.push((name, value));
         }
         Ok(Self(headers))
@@ -58,4 +62,9 @@ impl<'a> Headers<'a> {
     pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'_, 'a> {
         self.0.iter().map(|&(name, _)| name)
     }
+}
+
+/// Whether a list of header names (RFC 9110 section 7.6.1) has one of these.
+fn nominates(value: &[u8], these: impl Fn(&str) -> bool) -> bool {
+    String::from_utf8_lossy(value).split(',').any(|name| these(&name.trim().to_ascii_lowercase()))
 }

@@ -12,7 +12,7 @@ use jsonc_parser::cst::{CstArray, CstInputValue, CstObject, CstObjectProp, CstRo
 use rustix::fs::{FlockOperation, flock};
 
 use super::Error;
-use crate::policy::load::GATEWAY;
+use crate::policy::load::{self, GATEWAY};
 use crate::policy::locate::STRICT;
 use crate::policy::raw::check_syntax;
 
@@ -42,7 +42,8 @@ impl GatewayFile {
     }
 
     fn parse(path: PathBuf, lock: Option<File>) -> Result<Self, Error> {
-        let text = fs::read_to_string(&path)
+        let text = load::open(&path)
+            .and_then(io::read_to_string)
             .map_err(|error| Error(format!("cannot read {}: {error}", path.display())))?;
         let at = |line, column, why: &dyn Display| {
             Error(format!("{}:{line}:{column}: {why}", path.display()))

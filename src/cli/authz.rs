@@ -24,8 +24,7 @@ pub struct Options {
     #[arg(long, value_name = "DIR", env = "GATEPOST_POLICY")]
     policy: PathBuf,
 
-    /// Where the gateway's Envoy asks: host:port or unix:/path [default: 127.0.0.1:9191 where there
-    /// is a gateway_config.json]
+    /// Where the gateway's Envoy asks: host:port or unix:/path [default: 127.0.0.1:9191]
     #[arg(long, value_name = "ADDR", env = "GATEPOST_GATEWAY_LISTEN")]
     gateway_listen: Option<Address>,
 

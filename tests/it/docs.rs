@@ -5,6 +5,8 @@ use std::path::Path;
 
 use gatepost::clock::Now;
 use gatepost::denial::Denial;
+use gatepost::policy::compile::Strictness;
+use gatepost::policy::load::Files;
 use gatepost::telemetry::{Metrics, Readings};
 
 fn page(name: &str) -> String {
@@ -50,5 +52,19 @@ fn every_link_of_the_pages_leads_somewhere() {
                 assert!(here.parent().unwrap().join(file).exists(), "{name}: {link}");
             }
         }
+    }
+}
+
+/// The first example of a page is a whole policy, and loads as it stands.
+#[test]
+fn the_policies_of_the_pages_load() {
+    for name in ["README.md", "docs/policy.md"] {
+        let page = page(name);
+        let example = page.split("```json\n").nth(1).and_then(|rest| rest.split("```").next());
+        let dir = tempfile::TempDir::new().unwrap();
+        fs::write(dir.path().join("gateway_config.json"), example.unwrap()).unwrap();
+        let files = Files::read(dir.path()).unwrap();
+        let loaded = files.compile(Strictness::Production, 1);
+        assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
     }
 }

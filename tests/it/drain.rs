@@ -156,6 +156,8 @@ fn connections_that_others_keep_open_do_not_keep_it_from_ending() {
     let silent = [address, world.gatepost.admin].map(|to| TcpStream::connect(to).unwrap());
     let mut half = TcpStream::connect(address).unwrap();
     std::io::Write::write_all(&mut half, &PREFACE[..10]).unwrap();
+    let mut asking = TcpStream::connect(world.gatepost.admin).unwrap();
+    std::io::Write::write_all(&mut asking, b"GET /health HTTP/1.1\r\nX").unwrap();
     // All of them have been accepted: this connection came after them.
     assert!(opens(&mut world.gatepost.connect(), 0));
 
@@ -168,7 +170,7 @@ fn connections_that_others_keep_open_do_not_keep_it_from_ending() {
     assert_eq!(status.code(), Some(0), "after {took:?}");
     assert!(took < Duration::from_secs(8), "it took {took:?}, with a grace of 10 s");
     assert_eq!(world.send(Protocol::Http1, &request).status, 503);
-    drop((silent, half, idle, admin));
+    drop((silent, half, asking, idle, admin));
 }
 
 #[test]

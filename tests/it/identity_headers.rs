@@ -220,3 +220,30 @@ fn the_decision_id_is_the_one_in_the_log() {
     let ids: std::collections::HashSet<Value> = ids.collect();
     assert_eq!(ids.len(), 10, "an id stands for one decision");
 }
+
+/// gatepost never sees trailers, which come after the answer. The shipped Envoy takes ours, and the
+/// credential, away; a trailer of the caller's own arrives.
+#[test]
+fn trailers_tell_nothing_in_our_name() {
+    let world = shipped();
+    let secret = key("customer");
+    let mut request = Request::grpc("/agentd.v1.Agents/Get").header("x-api-key", &secret);
+    for name in [
+        "x-authenticated-role",
+        "x-authenticated-key-id",
+        "x-gatepost-decision-id",
+        "x-sandbox-id",
+        "x-user-id",
+        "x-rate-limit-tier",
+        "x-tenant",
+        "x-agent-secret",
+        "x-api-key",
+        "authorization",
+    ] {
+        request = request.trailer(name, &secret);
+    }
+    let answer = world.send(Protocol::Http2, &request.trailer("x-checksum", "42"));
+    assert_eq!(answer.grpc_status(), Some(0), "{answer:?}");
+    let trailers = &answer.json()["trailers"];
+    assert_eq!(trailers, &serde_json::json!({ "x-checksum": ["42"] }), "{answer:?}");
+}

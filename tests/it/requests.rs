@@ -292,6 +292,15 @@ fn headers_that_name_another_request_go_no_further() {
         "x-http-method",
         "x-http-method-override",
         "x-method-override",
+        "forwarded",
+        "x-forwarded-host",
+        "x-forwarded-prefix",
+        "x-forwarded-uri",
+        "x-host",
+        "x-original-host",
+        "x-original-method",
+        "x-original-uri",
+        "x-rewrite-uri",
     ];
     for (config, world) in everywhere() {
         let mut request = Request::get("/public/x");

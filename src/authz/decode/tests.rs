@@ -137,6 +137,9 @@ fn headers_that_could_be_taken_for_ours_are_refused() {
         ("x.user.id", false),
         ("x_tenant", false),
         ("x_gatepost_decision_id", false),
+        ("x!tenant", false),
+        ("x'user'id", false),
+        ("x~authenticated~role", false),
         ("x-authenticated_role", false),
         ("X-Tenant", false),
         ("x tenant", false),
@@ -148,6 +151,19 @@ fn headers_that_could_be_taken_for_ours_are_refused() {
         assert_eq!(result, if passes { Ok(()) } else { Err(invalid) }, "{name:?}");
     }
     assert_eq!(request(&[]).map(|_| ()), Err(invalid), "Envoy always shows pseudo-headers");
+}
+
+#[test]
+fn what_connection_names_is_not_ours() {
+    for (value, passes) in [
+        ("keep-alive", true),
+        ("Upgrade, x-request-id", true),
+        ("Upgrade, X-Authenticated-Role", false),
+        ("x-tenant", false),
+        (" X-Gatepost-Decision-Id ,close", false),
+    ] {
+        assert_eq!(request(&[("connection", value)]).is_ok(), passes, "{value:?}");
+    }
 }
 
 #[test]

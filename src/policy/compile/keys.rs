@@ -15,7 +15,7 @@ use crate::policy::raw::{self, ApiKey, KeySlot, Secret, Text};
 
 /// What a request may carry: `authenticate` looks up nothing longer.
 const MAX_KEY_BYTES: usize = 1024;
-/// The key of the original system's own sample file: everybody knows it.
+/// The key of the sample policy: everybody knows it.
 const DEVELOPMENT_KEY: &str = "dev-api-key-change-in-production";
 
 pub(super) fn compile(

@@ -1,10 +1,11 @@
 //! Every way in which people and machines change a file, at least twice in a row: a watch that
 //! goes deaf does so at the second edit.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use gatepost::clock::Now;
@@ -159,6 +160,28 @@ fn a_directory_swapped_by_its_link_holds_every_time() {
     // In the new directory an ordinary edit is seen as well.
     solo.replace(&only(4));
     holds(&mut client, "edit of a release", Now::read().monotonic, 3, 4);
+}
+
+/// What is no file is refused at once, and holds up neither the next edit nor the end.
+#[test]
+fn what_is_no_file_is_refused_and_the_next_edit_holds() {
+    type Make = fn(&Path);
+    let mut solo = Solo::start(&only(0));
+    let mut client = solo.gatepost.connect();
+    let make: [(&str, Make); 3] = [
+        ("a named pipe", |at| assert!(Command::new("mkfifo").arg(at).status().unwrap().success())),
+        ("a device", |at| symlink("/dev/zero", at).unwrap()),
+        ("400 GiB", |at| File::create(at).unwrap().set_len(400 << 30).unwrap()),
+    ];
+    for (number, (name, make)) in (1..).zip(make) {
+        fs::remove_file(solo.file()).unwrap();
+        make(&solo.file());
+        solo.refused();
+        solo.replace(&only(number));
+        holds(&mut client, name, Now::read().monotonic, number - 1, number);
+    }
+    solo.gatepost.process.signal(Signal::TERM);
+    assert_eq!(solo.gatepost.process.wait().code(), Some(0));
 }
 
 /// No event comes from a directory that nobody watches: this is what NFS, bind mounts and exhausted

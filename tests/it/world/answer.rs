@@ -10,6 +10,8 @@ pub(crate) struct Request {
     pub(crate) host: String,
     pub(crate) headers: Vec<(String, Vec<u8>)>,
     pub(crate) body: Vec<u8>,
+    /// Over HTTP/2 alone.
+    pub(crate) trailers: Vec<(String, String)>,
 }
 
 impl Request {
@@ -20,7 +22,13 @@ impl Request {
             host: "gateway.test".to_owned(),
             headers: Vec::new(),
             body: Vec::new(),
+            trailers: Vec::new(),
         }
+    }
+
+    pub(crate) fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     pub(crate) fn get(target: &str) -> Self {

@@ -103,7 +103,7 @@ impl Http1 {
 
 /// Nothing is checked or escaped on the way.
 fn to_bytes(request: &Request) -> Vec<u8> {
-    let Request { method, target, host, headers, body } = request;
+    let Request { method, target, host, headers, body, trailers: _ } = request;
     let mut bytes = format!("{method} {target} HTTP/1.1\r\nhost: {host}\r\n").into_bytes();
     for (name, value) in headers {
         bytes.extend([name.as_bytes(), b": ", value, b"\r\n"].concat());

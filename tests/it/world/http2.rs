@@ -1,9 +1,11 @@
 //! An HTTP/2 client without TLS, over TCP or a Unix socket.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::OnceLock;
 
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Bytes;
 use hyper::client::conn::http2::{SendRequest, handshake};
@@ -26,7 +28,9 @@ pub(crate) fn runtime() -> &'static Runtime {
 
 /// One connection; requests on it may run at the same time.
 #[derive(Clone)]
-pub(crate) struct Http2(SendRequest<Full<Bytes>>);
+pub(crate) struct Http2(SendRequest<Body>);
+
+type Body = UnsyncBoxBody<Bytes, Infallible>;
 
 impl Http2 {
     pub(crate) fn connect(address: SocketAddr) -> Self {
@@ -62,10 +66,7 @@ impl Http2 {
         })
     }
 
-    async fn exchange(
-        &mut self,
-        request: http::Request<Full<Bytes>>,
-    ) -> Result<Answer, hyper::Error> {
+    async fn exchange(&mut self, request: http::Request<Body>) -> Result<Answer, hyper::Error> {
         self.0.ready().await?;
         let (head, body) = self.0.send_request(request).await?.into_parts();
         let body = body.collect().await?;
@@ -79,13 +80,22 @@ impl Http2 {
     }
 }
 
-fn to_http(request: &Request) -> http::Request<Full<Bytes>> {
+fn to_http(request: &Request) -> http::Request<Body> {
     let uri = format!("http://{}{}", request.host, request.target);
     let mut http = http::Request::builder().method(request.method.as_str()).uri(uri);
     for (name, value) in &request.headers {
         http = http.header(name.to_ascii_lowercase(), value.as_slice());
     }
     let body = Full::new(Bytes::copy_from_slice(&request.body));
+    let body = if request.trailers.is_empty() {
+        body.boxed_unsync()
+    } else {
+        let trailers = request.trailers.iter().map(|(name, value)| {
+            (name.parse::<http::HeaderName>().unwrap(), value.parse::<http::HeaderValue>().unwrap())
+        });
+        let trailers: http::HeaderMap = trailers.collect();
+        body.with_trailers(async { Some(Ok(trailers)) }).boxed_unsync()
+    };
     http.body(body).unwrap_or_else(|error| panic!("HTTP/2 cannot say this: {error}: {request:?}"))
 }
 

@@ -3,6 +3,7 @@
 //! `Check` is served by a codec that hands the message over as it came, so that nothing is decoded
 //! twice. A decision never waits for anything.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::pin::Pin;
@@ -78,20 +79,12 @@ fn outcome(decision: &Decision<'_>) -> Outcome {
     }
 }
 
-/// Method, host and path stand in the log also when they could not be judged, as far as they are
-/// text.
 fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
     let caller = decision.caller();
-    let facts = &decision.facts;
     let request = decision.request.as_ref();
-    let raw = |bytes: &'_ [u8]| String::from_utf8_lossy(bytes).into_owned();
-    let (method, host, path) = match request {
-        Some(_) => (String::new(), String::new(), String::new()),
-        None => (raw(facts.method), raw(facts.host), raw(facts.path)),
-    };
-    // An absolute form may hold a password.
-    let path = if path.starts_with('/') { path } else { String::new() };
-    let unless_empty = |text| Some(text).filter(|text: &&str| !text.is_empty());
+    let shown = shown(decision);
+    let [method, host, path] =
+        shown.each_ref().map(|text| Some(&**text).filter(|text| !text.is_empty()));
     let limits: Vec<audit::Limit> = decision.verdict.iter().flat_map(limits).collect();
     log.append(&Record {
         rule: decision.rule_id(),
@@ -99,9 +92,9 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
         role: caller.role(),
         tier: caller.tier().map(|tier| &*tier.name),
         tenant: caller.tenant(),
-        method: unless_empty(request.map_or(&method, |request| request.method)),
-        host: unless_empty(request.map_or(&host, |request| &request.host)),
-        path: unless_empty(request.map_or(&path, |request| &request.path.text)),
+        method,
+        host,
+        path,
         client: client(decision),
         limits: &limits,
         revision: Some(&decision.snapshot.revision.0),
@@ -110,6 +103,17 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
         request_id: request.and_then(|request| request.id()),
         ..*record
     });
+}
+
+/// Method, host and path as they were judged; where they could not be, as they came.
+fn shown<'d>(decision: &'d Decision<'_>) -> [Cow<'d, str>; 3] {
+    let Some(request) = &decision.request else {
+        let facts = &decision.facts;
+        // An absolute form may hold a password.
+        let path = if facts.path.starts_with(b"/") { facts.path } else { &[] };
+        return [facts.method, facts.host, path].map(String::from_utf8_lossy);
+    };
+    [request.method, &request.host, &request.path.text].map(Cow::Borrowed)
 }
 
 fn client(decision: &Decision<'_>) -> Option<IpAddr> {

@@ -57,13 +57,8 @@ pub async fn serve(
     view: View,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let router = Router::new()
-        .route("/health", get(health))
-        .route("/ready", get(ready))
-        .route("/status", get(status))
-        .route("/metrics", get(metrics))
-        .with_state(view);
-    http::serve(listener, router, stop).await
+    let router = for_scrapers().route("/ready", get(ready)).route("/status", get(status));
+    http::serve(listener, router.with_state(view), stop).await
 }
 
 /// Serves what a scraper on another host may see: `/health` and `/metrics`.
@@ -75,11 +70,11 @@ pub async fn serve_metrics(
     view: View,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
-    let router = Router::new()
-        .route("/health", get(health))
-        .route("/metrics", get(metrics))
-        .with_state(view);
-    http::serve(listener, router, stop).await
+    http::serve(listener, for_scrapers().with_state(view), stop).await
+}
+
+fn for_scrapers() -> Router<View> {
+    Router::new().route("/health", get(health)).route("/metrics", get(metrics))
 }
 
 /// The process is alive and answers.

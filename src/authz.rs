@@ -19,6 +19,7 @@ use crate::policy::rule::Selected;
 use crate::policy::{Gateway, Snapshot};
 use crate::ratelimit::Verdict;
 use crate::ratelimit::memory::Counters;
+use crate::telemetry::Outcome;
 use authenticate::{Principal, Refused};
 use decode::{Facts, Request};
 use inject::Mutations;
@@ -159,7 +160,7 @@ impl<'a> Decision<'a> {
             key_id: caller.id(),
             role: caller.role(),
             tier: caller.tier().map(|tier| &*tier.name),
-            outcome: self.outcome_name(),
+            outcome: self.recorded().name(),
             reason: self.denial().map(Denial::reason),
             revision: &self.snapshot.revision.0,
         }
@@ -179,19 +180,16 @@ impl<'a> Decision<'a> {
         self.selected.rule().map(|rule| &*rule.id)
     }
 
-    /// Why not; or, under a rule in shadow mode, why it would not have been.
-    pub fn denial(&self) -> Option<Denial> {
+    /// How it ended, as logs, metrics and metadata name it.
+    pub fn recorded(&self) -> Outcome {
         match &self.outcome {
-            Ok(allowed) => allowed.admitted.shadow(),
-            Err(denial) => Some(*denial),
+            Ok(allowed) => allowed.admitted.shadow().map_or(Outcome::Allow, Outcome::Shadow),
+            Err(denial) => Outcome::Deny(*denial),
         }
     }
 
-    fn outcome_name(&self) -> &'static str {
-        match &self.outcome {
-            Ok(allowed) if allowed.admitted.shadow().is_some() => "shadow",
-            Ok(_) => "allow",
-            Err(_) => "deny",
-        }
+    /// Why not; or, under a rule in shadow mode, why it would not have been.
+    pub fn denial(&self) -> Option<Denial> {
+        self.recorded().denial()
     }
 }

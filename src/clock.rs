@@ -3,6 +3,16 @@
 use std::sync::OnceLock;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// The moment that an RFC 3339 date names, since 1970. `None` for what is no date, or lies before.
+pub fn rfc3339(text: &str) -> Option<Duration> {
+    let date = OffsetDateTime::parse(text, &Rfc3339);
+    let seconds = date.map_or(None, |date| Some(date.unix_timestamp()))?;
+    u64::try_from(seconds).map_or(None, |seconds| Some(Duration::from_secs(seconds)))
+}
+
 /// 9999-12-31T23:59:59Z, the last moment that RFC 3339 can write.
 const END_OF_TIME: Duration = Duration::from_secs(253_402_300_799);
 

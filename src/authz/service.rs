@@ -23,7 +23,7 @@ use crate::denial::Window;
 use crate::policy::Snapshot;
 use crate::ratelimit::Quota;
 use crate::ratelimit::memory::Counters;
-use crate::telemetry::{Metrics, Outcome, Side};
+use crate::telemetry::{Metrics, Side};
 
 /// `envoy.service.auth.v3.Authorization`
 pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
@@ -60,7 +60,7 @@ impl Authorizer {
         let decision_id = self.ids.next();
         let decision = decide(&snapshot, &self.counters, start, decision_id.as_str(), bytes);
         let response = decision.response();
-        let outcome = outcome(&decision);
+        let outcome = decision.recorded();
         let latency = Now::read().monotonic.saturating_sub(start.monotonic);
         self.metrics.decided(self.side, outcome, latency);
         if let Some(log) = &self.log {
@@ -68,14 +68,6 @@ impl Authorizer {
             append(log, &decision, &record);
         }
         response
-    }
-}
-
-fn outcome(decision: &Decision<'_>) -> Outcome {
-    match (&decision.outcome, decision.denial()) {
-        (Ok(_), None) => Outcome::Allow,
-        (Ok(_), Some(denial)) => Outcome::Shadow(denial),
-        (Err(denial), _) => Outcome::Deny(*denial),
     }
 }
 

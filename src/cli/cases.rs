@@ -11,16 +11,12 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::load_policy;
 use crate::authz::decide;
 use crate::authz::respond::answer::Answer;
 use crate::authz::sample::Sample;
-use crate::clock::Now;
+use crate::clock::{Now, rfc3339};
 use crate::policy::Snapshot;
 use crate::policy::compile::{self, Strictness};
 use crate::policy::load;
@@ -212,11 +208,8 @@ fn moment(
     findings: &mut Vec<Finding>,
 ) -> Now {
     let Some(written) = &request.time else { return now };
-    let date = OffsetDateTime::parse(written, &Rfc3339).map(OffsetDateTime::unix_timestamp);
-    if let Ok(seconds) = date.map(u64::try_from)
-        && let Ok(seconds) = seconds
-    {
-        return Now { unix: Duration::from_secs(seconds), ..now };
+    if let Some(unix) = rfc3339(written) {
+        return Now { unix, ..now };
     }
     findings.push(place.field("time").report(format!(
         "expected a date such as \"2027-01-31T00:00:00Z\" (RFC 3339), found {}",

@@ -12,14 +12,11 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use super::{Environment, Exit, Format, environment, load_policy};
 use crate::authz::decide;
 use crate::authz::respond::answer::Answer;
 use crate::authz::sample::Sample;
-use crate::clock::Now;
+use crate::clock::{Now, rfc3339};
 use crate::policy::Snapshot;
 use crate::policy::rule::CredentialHeaders;
 use crate::ratelimit::memory::Counters;
@@ -112,10 +109,7 @@ pub enum Side {
 }
 
 fn moment(text: &str) -> Result<Duration, &'static str> {
-    let expected = "expected a date such as 2027-01-31T00:00:00Z (RFC 3339)";
-    let date = OffsetDateTime::parse(text, &Rfc3339).map_err(|_not_a_date| expected)?;
-    let seconds = u64::try_from(date.unix_timestamp()).map_err(|_before_1970| expected)?;
-    Ok(Duration::from_secs(seconds))
+    rfc3339(text).ok_or("expected a date such as 2027-01-31T00:00:00Z (RFC 3339)")
 }
 
 /// Explains one request.

@@ -136,11 +136,6 @@ impl Writer {
         }
     }
 
-    /// Appends a message that is already encoded.
-    pub fn encoded(&mut self, message: &[u8]) {
-        self.bytes.extend_from_slice(message);
-    }
-
     /// The encoded message.
     pub fn finish(self) -> Vec<u8> {
         self.bytes

@@ -160,8 +160,8 @@ fn finish(hasher: Sha256) -> Revision {
     Revision(HEXLOWER.encode(&hasher.finalize()).into())
 }
 
-/// Opens a regular file of a size that a policy may have. Without waiting: a named pipe in its place would hold up the reader, and
-/// every later edit with it, until somebody writes.
+/// Opens a regular file of a size that a policy may have. Without waiting: a named pipe in its place
+/// would hold up the reader, and every later edit with it, until somebody writes.
 ///
 /// # Errors
 /// There is none, or it is something else.

@@ -275,10 +275,7 @@ impl Running {
         // Kept from before the files were read: a change while they are read is seen as one.
         self.seen = found;
         let files = Files::read(&self.reloader.directory);
-        let now = Now::read().monotonic;
-        self.again_at = Some(now.saturating_add(COARSEST_CLOCK));
         self.judge(files);
-        self.give_back_until = Now::read().monotonic.saturating_add(GIVE_BACK);
     }
 
     /// Reads the files once more though their stamp is what it was.
@@ -308,6 +305,9 @@ impl Running {
             Ok(None) => self.reloader.unchanged(now),
             Err(error) => self.reloader.refused(&error, now),
         }
+        let done = Now::read().monotonic;
+        self.again_at = Some(done.saturating_add(COARSEST_CLOCK));
+        self.give_back_until = done.saturating_add(GIVE_BACK);
     }
 }
 

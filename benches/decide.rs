@@ -75,7 +75,8 @@ fn main() {
     let snapshot = Snapshot {
         revision: Revision("0".repeat(64).into()),
         generation: 1,
-        gateway: Some(gateway(&text)),
+        gateway: Some(std::sync::Arc::new(gateway(&text))),
+        egress: None,
     };
     decisions(&mut criterion, &snapshot);
     load(&mut criterion, &text);

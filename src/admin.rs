@@ -9,7 +9,6 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use axum::Router;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
@@ -24,7 +23,7 @@ use crate::audit::Log;
 use crate::clock::Now;
 use crate::lifecycle::listener::Listener;
 use crate::lifecycle::readiness::Readiness;
-use crate::policy::Snapshot;
+use crate::policy::live::Live;
 use crate::policy::reload::Status;
 use crate::ratelimit::memory::Counters;
 use crate::telemetry::{Metrics, Readings, TEXT_FORMAT};
@@ -35,7 +34,7 @@ pub struct View {
     /// Whether requests may be sent here.
     pub readiness: Readiness,
     /// The policy that holds.
-    pub policy: Arc<ArcSwap<Snapshot>>,
+    pub policy: Arc<Live>,
     /// How the last reload went.
     pub reload: Arc<Status>,
     /// What has been counted.

@@ -19,6 +19,7 @@ use crate::policy::rule::Selected;
 use crate::policy::{Gateway, Snapshot};
 use crate::ratelimit::Verdict;
 use crate::ratelimit::memory::Counters;
+use crate::side::Side;
 use crate::telemetry::Outcome;
 use authenticate::{Principal, Refused};
 use decode::{Facts, Request};
@@ -126,7 +127,12 @@ impl<'a> Decision<'a> {
     }
 
     fn refuse(&self, denial: Denial, metadata: &Metadata<'_>) -> Vec<u8> {
-        let refusal = Refusal { denial, grpc: self.facts.grpc, decision_id: metadata.decision_id };
+        let refusal = Refusal {
+            denial,
+            side: Side::Gateway,
+            grpc: self.facts.grpc,
+            decision_id: metadata.decision_id,
+        };
         let limited = matches!(denial, Denial::RateLimited(_));
         let gateway = self.snapshot.gateway.as_ref();
         let quota = match gateway {

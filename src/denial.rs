@@ -4,6 +4,8 @@
 //! [`Denial::detail`] is what the decision log and the metrics keep. Nothing here has a `_` arm: a
 //! new reason does not compile before it has chosen its status, its code and its words.
 
+use crate::side::Side;
+
 /// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Denial {
@@ -17,8 +19,15 @@ pub enum Denial {
     RequestMalformed(Malformed),
     /// The caller is known, and this is not for them.
     Forbidden(Forbidden),
+    /// The sandbox is known, and this is not for it. Which of the reasons it is, it is not told:
+    /// that would show which services and paths there are.
+    EgressDenied(Outbound),
     /// The caller has used up what its tier allows.
     RateLimited(Window),
+    /// The caller has been refused so often that it is no longer told why.
+    DenialsLimited,
+    /// The service's own credential cannot be had, and no call goes out without it.
+    CredentialUnavailable(Unavailable),
     /// This side has no policy: it was asked for by a flag and its file is absent.
     NotConfigured,
 }
@@ -72,6 +81,34 @@ pub enum Forbidden {
     RuleUnknown,
 }
 
+/// Why a sandbox may not make a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outbound {
+    /// Nothing is configured under this name.
+    UnknownService,
+    /// The sandbox's tier does not have the service.
+    Tier,
+    /// The service does not allow the method.
+    Method,
+    /// The service does not allow the path.
+    Path,
+    /// What proves the identity is contradicted by what else the request claims.
+    Identity,
+}
+
+/// Why a service's credential cannot be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Unavailable {
+    /// Its source is not there, or no credential of the service is for this sandbox.
+    Unresolved,
+    /// Its source is there and has nothing in it.
+    Empty,
+    /// It holds what no header can carry.
+    Malformed,
+    /// Its source cannot be read, and the last good value is too old.
+    Stale,
+}
+
 /// A rate-limit window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Window {
@@ -83,7 +120,7 @@ pub enum Window {
 
 impl Denial {
     /// Every denial there is: what metrics are made from and what tests walk over.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 32] = [
         Self::CredentialMissing,
         Self::CredentialInvalid(Invalid::Unknown),
         Self::CredentialInvalid(Invalid::Disabled),
@@ -103,8 +140,18 @@ impl Denial {
         Self::Forbidden(Forbidden::Scope),
         Self::Forbidden(Forbidden::Tenant),
         Self::Forbidden(Forbidden::RuleUnknown),
+        Self::EgressDenied(Outbound::UnknownService),
+        Self::EgressDenied(Outbound::Tier),
+        Self::EgressDenied(Outbound::Method),
+        Self::EgressDenied(Outbound::Path),
+        Self::EgressDenied(Outbound::Identity),
         Self::RateLimited(Window::Minute),
         Self::RateLimited(Window::Hour),
+        Self::DenialsLimited,
+        Self::CredentialUnavailable(Unavailable::Unresolved),
+        Self::CredentialUnavailable(Unavailable::Empty),
+        Self::CredentialUnavailable(Unavailable::Malformed),
+        Self::CredentialUnavailable(Unavailable::Stale),
         Self::NotConfigured,
     ];
 
@@ -116,7 +163,9 @@ impl Denial {
             Self::CredentialAmbiguous => "credential_ambiguous",
             Self::RequestMalformed(_) => "request_malformed",
             Self::Forbidden(_) => "forbidden",
-            Self::RateLimited(_) => "rate_limited",
+            Self::EgressDenied(_) => "egress_denied",
+            Self::RateLimited(_) | Self::DenialsLimited => "rate_limited",
+            Self::CredentialUnavailable(_) => "credential_unavailable",
             Self::NotConfigured => "not_configured",
         }
     }
@@ -129,7 +178,10 @@ impl Denial {
             Self::CredentialInvalid(invalid) => invalid.detail(),
             Self::RequestMalformed(malformed) => malformed.detail(),
             Self::Forbidden(forbidden) => forbidden.detail(),
+            Self::EgressDenied(outbound) => outbound.detail(),
             Self::RateLimited(window) => window.name(),
+            Self::DenialsLimited => "denials",
+            Self::CredentialUnavailable(unavailable) => unavailable.detail(),
         }
     }
 
@@ -138,9 +190,9 @@ impl Denial {
         match self {
             Self::CredentialAmbiguous | Self::RequestMalformed(_) => 400,
             Self::CredentialMissing | Self::CredentialInvalid(_) => 401,
-            Self::Forbidden(_) => 403,
-            Self::RateLimited(_) => 429,
-            Self::NotConfigured => 503,
+            Self::Forbidden(_) | Self::EgressDenied(_) => 403,
+            Self::RateLimited(_) | Self::DenialsLimited => 429,
+            Self::CredentialUnavailable(_) | Self::NotConfigured => 503,
         }
     }
 
@@ -148,30 +200,49 @@ impl Denial {
     pub const fn grpc_code(self) -> u8 {
         match self {
             Self::CredentialAmbiguous | Self::RequestMalformed(_) => 3, // INVALID_ARGUMENT
-            Self::Forbidden(_) => 7,                                    // PERMISSION_DENIED
-            Self::RateLimited(_) => 8,                                  // RESOURCE_EXHAUSTED
-            Self::NotConfigured => 14,                                  // UNAVAILABLE
+            Self::Forbidden(_) | Self::EgressDenied(_) => 7,            // PERMISSION_DENIED
+            Self::RateLimited(_) | Self::DenialsLimited => 8,           // RESOURCE_EXHAUSTED
+            Self::CredentialUnavailable(_) | Self::NotConfigured => 14, // UNAVAILABLE
             Self::CredentialMissing | Self::CredentialInvalid(_) => 16, // UNAUTHENTICATED
         }
     }
 
-    /// One sentence for the caller: what happened and what to do about it.
-    pub const fn title(self) -> &'static str {
-        match self {
-            Self::CredentialMissing => "This request needs an API key.",
-            Self::CredentialInvalid(_) => "The API key is not valid for this request.",
-            Self::CredentialAmbiguous => "The request carries two different credentials; send one.",
-            Self::RequestMalformed(Malformed::HttpsRequired) => "This API answers over HTTPS only.",
-            Self::RequestMalformed(
-                Malformed::Undecodable
-                | Malformed::NoHttp
-                | Malformed::PathAmbiguous
-                | Malformed::HostInvalid
-                | Malformed::HeaderInvalid,
+    /// One sentence for the caller on this side: what happened and what to do about it.
+    pub const fn title(self, side: Side) -> &'static str {
+        match (self, side) {
+            (Self::CredentialMissing, Side::Gateway) => "This request needs an API key.",
+            (Self::CredentialMissing, Side::Egress) => "This request needs a sandbox token.",
+            (Self::CredentialInvalid(_), Side::Gateway) => {
+                "The API key is not valid for this request."
+            }
+            (Self::CredentialInvalid(_), Side::Egress) => {
+                "The sandbox token is not valid for this request."
+            }
+            (Self::CredentialAmbiguous, _) => {
+                "The request carries two different credentials; send one."
+            }
+            (Self::RequestMalformed(Malformed::HttpsRequired), _) => {
+                "This API answers over HTTPS only."
+            }
+            (
+                Self::RequestMalformed(
+                    Malformed::Undecodable
+                    | Malformed::NoHttp
+                    | Malformed::PathAmbiguous
+                    | Malformed::HostInvalid
+                    | Malformed::HeaderInvalid,
+                ),
+                _,
             ) => "The request is malformed.",
-            Self::Forbidden(_) => "This API key does not allow this request.",
-            Self::RateLimited(_) => "The rate limit is reached; try again later.",
-            Self::NotConfigured => "This gateway has no policy yet.",
+            (Self::Forbidden(_), _) => "This API key does not allow this request.",
+            (Self::EgressDenied(_), _) => "This sandbox may not make this request.",
+            (Self::RateLimited(_), _) => "The rate limit is reached; try again later.",
+            (Self::DenialsLimited, _) => "Too many requests were refused; try again later.",
+            (Self::CredentialUnavailable(_), _) => {
+                "The credential of this service is not available; the operator has been told."
+            }
+            (Self::NotConfigured, Side::Gateway) => "This gateway has no policy yet.",
+            (Self::NotConfigured, Side::Egress) => "This egress proxy has no policy yet.",
         }
     }
 
@@ -220,6 +291,30 @@ impl Forbidden {
     }
 }
 
+impl Outbound {
+    const fn detail(self) -> &'static str {
+        match self {
+            Self::UnknownService => "unknown_service",
+            Self::Tier => "tier",
+            Self::Method => "method",
+            Self::Path => "path",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+impl Unavailable {
+    /// The name in logs, metrics and `/status`.
+    pub const fn detail(self) -> &'static str {
+        match self {
+            Self::Unresolved => "unresolved",
+            Self::Empty => "empty",
+            Self::Malformed => "malformed",
+            Self::Stale => "stale",
+        }
+    }
+}
+
 impl Window {
     /// The window's name in headers, logs and metrics.
     pub const fn name(self) -> &'static str {
@@ -257,7 +352,9 @@ mod tests {
         for denial in Denial::ALL {
             assert!((400..=599).contains(&denial.http_status()), "{denial:?}");
             assert!((1..=16).contains(&denial.grpc_code()), "{denial:?}");
-            assert!(!denial.title().is_empty(), "{denial:?}");
+            for side in Side::ALL {
+                assert!(!denial.title(side).is_empty(), "{denial:?}");
+            }
         }
     }
 }

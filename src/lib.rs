@@ -5,6 +5,7 @@
 //! other, which is the order in which to read them: a module imports only what stands above it.
 
 pub mod clock;
+pub mod side;
 pub mod denial;
 pub mod telemetry;
 pub mod lifecycle;

@@ -9,6 +9,10 @@ pub mod glob;
 pub mod header;
 pub mod key;
 pub mod rule;
+pub mod destination;
+pub mod credential;
+pub mod egress;
+pub mod live;
 pub mod raw;
 pub mod locate;
 pub mod place;
@@ -20,23 +24,26 @@ pub mod changes;
 pub mod reload;
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::denial::Window;
 use key::Keys;
 use rule::{CredentialHeaders, Rules};
 
 /// One version of the whole policy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Snapshot {
     /// Names the contents: the same files give the same revision on every host.
     pub revision: Revision,
     /// Counts the versions that this process has used, from 1.
     pub generation: u64,
     /// `None` where the side has no file: it is off.
-    pub gateway: Option<Gateway>,
+    pub gateway: Option<Arc<Gateway>>,
+    /// The same.
+    pub egress: Option<egress::Egress>,
 }
 
-/// SHA-256 of the policy files, as 64 hexadecimal digits.
+/// SHA-256 of the policy files, secrets aside, as 64 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Revision(pub Box<str>);
 

@@ -17,6 +17,7 @@ use prometheus::{
 
 use crate::clock::Now;
 use crate::denial::Denial;
+use crate::side::Side;
 
 pub use self::diagnostics::{DiagnosticsError, Format, init_tracing};
 pub use self::policy::PolicyFacts;
@@ -28,15 +29,6 @@ use self::policy::Policy;
 
 /// The media type of [`Metrics::render`]'s text.
 pub const TEXT_FORMAT: &str = prometheus::TEXT_FORMAT;
-
-/// Which of the two proxies asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Side {
-    /// The proxy before our own API: who may call us.
-    Gateway,
-    /// The proxy before the outside world: what our agents may call.
-    Egress,
-}
 
 /// How a decision ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,19 +84,6 @@ struct SideMetrics {
     shadowed: Vec<IntCounter>,
     latency: Latency,
     in_flight: IntGauge,
-}
-
-impl Side {
-    /// Both sides.
-    pub const ALL: [Self; 2] = [Self::Gateway, Self::Egress];
-
-    /// The side's name in logs and metrics.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Egress => "egress",
-        }
-    }
 }
 
 impl Outcome {

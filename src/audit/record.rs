@@ -7,7 +7,8 @@ use super::id::{Boot, DecisionId};
 use super::line::Line;
 use crate::clock::Now;
 use crate::denial::Window;
-use crate::telemetry::{Outcome, Side};
+use crate::side::Side;
+use crate::telemetry::Outcome;
 
 /// The longest line, its newline included, in bytes.
 pub const MAX_LINE: usize = 4096;

@@ -10,6 +10,7 @@ use super::inject::Mutations;
 use super::wire::Writer;
 use crate::denial::Denial;
 use crate::policy::rule::CredentialHeaders;
+use crate::side::Side;
 
 /// Facts for Envoy's access log and rate-limit filters: dynamic metadata in the namespace
 /// `envoy.filters.http.ext_authz`. Never a secret.
@@ -41,6 +42,8 @@ pub type ClientHeaders<'a> = [(&'a str, &'a str)];
 pub struct Refusal<'a> {
     /// Why.
     pub denial: Denial,
+    /// Which proxy asked.
+    pub side: Side,
     /// Whether a gRPC client reads the answer.
     pub grpc: bool,
     /// Shown to the caller, to be quoted to the operator.
@@ -86,7 +89,7 @@ pub fn allow(
 
 /// The request ends here, with this answer.
 pub fn deny(refusal: Refusal<'_>, client: &ClientHeaders<'_>, metadata: &Metadata<'_>) -> Vec<u8> {
-    let Refusal { denial, grpc, decision_id } = refusal;
+    let Refusal { denial, side, grpc, decision_id } = refusal;
     let mut response = Writer::with_capacity(1024);
     response.message(STATUS, |status| {
         status.number(1, u64::from(denial.grpc_code()));
@@ -101,10 +104,10 @@ pub fn deny(refusal: Refusal<'_>, client: &ClientHeaders<'_>, metadata: &Metadat
         if grpc {
             // Envoy derives the code from the HTTP status (429 becomes UNAVAILABLE) unless told.
             header(denied, DENIED_HEADERS, "grpc-status", &denial.grpc_code().to_string());
-            denied.text(DENIED_BODY, &format!("{} (decision {decision_id})", denial.title()));
+            denied.text(DENIED_BODY, &format!("{} (decision {decision_id})", denial.title(side)));
         } else {
             header(denied, DENIED_HEADERS, "content-type", "application/problem+json");
-            denied.text(DENIED_BODY, &problem(denial, decision_id));
+            denied.text(DENIED_BODY, &problem(denial, side, decision_id));
         }
     });
     dynamic_metadata(&mut response, metadata);
@@ -126,14 +129,17 @@ pub fn challenge(denial: Denial, headers: &CredentialHeaders) -> Option<&'static
         Denial::CredentialAmbiguous
         | Denial::RequestMalformed(_)
         | Denial::Forbidden(_)
+        | Denial::EgressDenied(_)
         | Denial::RateLimited(_)
+        | Denial::DenialsLimited
+        | Denial::CredentialUnavailable(_)
         | Denial::NotConfigured => None,
     }
 }
 
 /// A problem document (RFC 9457). Every part is ours and needs no escaping.
-fn problem(denial: Denial, decision_id: &str) -> String {
-    let (reason, title, status) = (denial.reason(), denial.title(), denial.http_status());
+fn problem(denial: Denial, side: Side, decision_id: &str) -> String {
+    let (reason, title, status) = (denial.reason(), denial.title(side), denial.http_status());
     format!(
         r#"{{"type":"urn:gatepost:denial:{reason}","title":"{title}","status":{status},"decision_id":"{decision_id}"}}"#
     )

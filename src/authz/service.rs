@@ -10,7 +10,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arc_swap::ArcSwap;
 use bytes::{Buf, BufMut, Bytes};
 use tonic::codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::server::{Grpc, NamedService, UnaryService};
@@ -20,10 +19,11 @@ use super::{Decision, decide};
 use crate::audit::{self, Ids, Log, Record};
 use crate::clock::Now;
 use crate::denial::Window;
-use crate::policy::Snapshot;
+use crate::policy::live::Live;
 use crate::ratelimit::Quota;
 use crate::ratelimit::memory::Counters;
-use crate::telemetry::{Metrics, Side};
+use crate::side::Side;
+use crate::telemetry::Metrics;
 
 /// `envoy.service.auth.v3.Authorization`
 pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
@@ -40,7 +40,7 @@ pub struct Authorizer {
     /// Which proxy asks here. The socket fixes it; nothing that a caller writes can.
     pub side: Side,
     /// The policy that holds.
-    pub policy: Arc<ArcSwap<Snapshot>>,
+    pub policy: Arc<Live>,
     /// What has been counted.
     pub counters: Arc<Counters>,
     /// Where decisions are counted.

@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::load_policy;
 use crate::authz::decide;
@@ -147,7 +148,12 @@ fn own_policy(
         (None, Some(gateway)) => match compile::gateway(gateway, strictness) {
             Ok(gateway) => {
                 let revision = crate::policy::Revision("inline".into());
-                Ok(Some(Snapshot { revision, generation: 1, gateway: Some(gateway) }))
+                Ok(Some(Snapshot {
+                    revision,
+                    generation: 1,
+                    gateway: Some(Arc::new(gateway)),
+                    egress: None,
+                }))
             }
             Err(found) => {
                 let prefix = root.field("gateway").path();

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use rustix::fs::{Mode, OFlags};
@@ -119,10 +120,10 @@ impl Files {
     /// Every mistake in them.
     pub fn compile(&self, strictness: Strictness, generation: u64) -> Result<Snapshot, Error> {
         let gateway = match &self.gateway {
-            Some(bytes) => Some(gateway(bytes, strictness).map_err(Error::Invalid)?),
+            Some(bytes) => Some(Arc::new(gateway(bytes, strictness).map_err(Error::Invalid)?)),
             None => None,
         };
-        Ok(Snapshot { revision: self.revision.clone(), generation, gateway })
+        Ok(Snapshot { revision: self.revision.clone(), generation, gateway, egress: None })
     }
 
     /// What is worth a look in files that load, as the snapshot that was made of them shows it.

@@ -11,11 +11,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 
 use super::changes;
 use super::compile::Strictness;
+use super::live::Live;
 use super::load::{Error, Files, GATEWAY};
 use super::stamp::Found;
 use super::{Revision, Snapshot};
@@ -118,7 +118,7 @@ pub struct Reloader {
     /// How much they may get away with.
     pub strictness: Strictness,
     /// What requests see.
-    pub policy: Arc<ArcSwap<Snapshot>>,
+    pub policy: Arc<Live>,
     /// What people see.
     pub status: Arc<Status>,
     /// What Prometheus sees.
@@ -340,14 +340,14 @@ impl Reloader {
 
     /// Lets the new snapshot hold, and returns the old one.
     fn swap(&mut self, new: Snapshot, now: Now) -> Arc<Snapshot> {
-        let new = Arc::new(new);
-        let old = self.policy.swap(Arc::clone(&new));
-        let changes = changes::describe(old.gateway.as_ref(), new.gateway.as_ref());
+        let old = self.policy.load_full();
+        let changes = changes::describe(old.gateway.as_deref(), new.gateway.as_deref());
         tracing::info!(revision = %new.revision, generation = new.generation, changes, "policy loaded");
         self.metrics.policy_loaded(facts(&new), now);
         if new.gateway.is_some() {
             self.unconfigured = None;
         }
+        self.policy.update(|_old| Some(new));
         *self.status.lock() =
             State { loaded_at: now.unix, checked_at: now.unix, error: None, error_since: None };
         old

@@ -117,6 +117,7 @@ mod tests {
     use crate::authz::inject::Mutations;
     use crate::authz::respond::{Metadata, Refusal, allow, deny};
     use crate::denial::{Denial, Window};
+    use crate::side::Side;
 
     fn owned(headers: &[(&str, &str)]) -> Vec<Header> {
         headers.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect()
@@ -135,13 +136,13 @@ mod tests {
         assert_eq!((answer.metadata("outcome"), answer.metadata("rule")), (Some("allow"), None));
 
         let denial = Denial::RateLimited(Window::Minute);
-        let refusal = Refusal { denial, grpc: true, decision_id: "d" };
+        let refusal = Refusal { denial, side: Side::Gateway, grpc: true, decision_id: "d" };
         let answer = Answer::read(&deny(refusal, &[("retry-after", "9")], &metadata)).unwrap();
         assert_eq!((answer.code, answer.status), (8, Some(429)));
         assert_eq!(find(&answer.client, "grpc-status"), Some("8"));
         assert_eq!(find(&answer.client, "retry-after"), Some("9"));
         assert_eq!((answer.set, answer.removed), (vec![], Vec::<String>::new()));
-        assert!(answer.body.contains(denial.title()), "{}", answer.body);
+        assert!(answer.body.contains(denial.title(Side::Gateway)), "{}", answer.body);
 
         assert!(Answer::read(&[0x0a, 9]).is_err());
     }

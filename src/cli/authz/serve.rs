@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -26,10 +25,12 @@ use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::signals::Signals;
 use crate::lifecycle::{Drain, Tasks};
 use crate::policy::Snapshot;
+use crate::policy::live::Live;
 use crate::policy::load::{self, Files};
 use crate::policy::reload::{self, Reloader, Status, Waker};
 use crate::ratelimit::memory::Counters;
-use crate::telemetry::{Metrics, Side};
+use crate::side::Side;
+use crate::telemetry::Metrics;
 
 /// Where the gateway's Envoy asks, unless told otherwise.
 const GATEWAY_LISTEN: &str = "127.0.0.1:9191";
@@ -72,7 +73,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
     let no_gateway = snapshot.gateway.is_none();
     let view = View {
         readiness: readiness.clone(),
-        policy: Arc::new(ArcSwap::from_pointee(snapshot)),
+        policy: Arc::new(Live::new(snapshot)),
         reload: Arc::new(Status::loaded(started)),
         counters: Arc::new(Counters::new()),
         metrics,

@@ -8,6 +8,7 @@ use crate::clock::Now;
 use crate::denial::{Denial, Forbidden, Malformed, Window};
 use crate::policy::rule::{Auth, Escapes, Mode, Rule, Selected, Selector};
 use crate::policy::{Gateway, Limit};
+use crate::side::Side;
 
 /// The steps, in the order in which `authz::decide` takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,8 +64,10 @@ impl Stage {
             Denial::CredentialMissing
             | Denial::CredentialAmbiguous
             | Denial::CredentialInvalid(_) => Self::Caller,
-            Denial::Forbidden(_) => Self::Requirements,
-            Denial::RateLimited(_) => Self::Limits,
+            Denial::Forbidden(_) | Denial::EgressDenied(_) => Self::Requirements,
+            Denial::RateLimited(_) | Denial::DenialsLimited | Denial::CredentialUnavailable(_) => {
+                Self::Limits
+            }
         }
     }
 }
@@ -152,8 +155,11 @@ fn refused_to_decode(decision: &Decision<'_>) -> Vec<String> {
         | Denial::CredentialInvalid(_)
         | Denial::CredentialAmbiguous
         | Denial::Forbidden(_)
+        | Denial::EgressDenied(_)
         | Denial::RateLimited(_)
-        | Denial::NotConfigured => denial.title().to_owned(),
+        | Denial::DenialsLimited
+        | Denial::CredentialUnavailable(_)
+        | Denial::NotConfigured => denial.title(Side::Gateway).to_owned(),
     };
     let mut notes = Vec::new();
     if let Ok(host) = host::canonical(&text(facts.host)) {

@@ -29,7 +29,7 @@ fn reloader(directory: &Path) -> Reloader {
     Reloader {
         directory: directory.to_owned(),
         strictness: Strictness::Production,
-        policy: Arc::new(ArcSwap::from_pointee(snapshot)),
+        policy: Arc::new(Live::new(snapshot)),
         status: Arc::new(Status::loaded(now)),
         metrics: Arc::new(Metrics::new(now).expect("metrics")),
         unconfigured: None,
@@ -98,7 +98,8 @@ fn a_refusal_is_remembered_since_it_began_and_ends_with_the_mend() {
     assert_ne!(state.loaded_at, Duration::from_secs(301), "nothing was loaded");
 
     reloader.refused(&Error::Empty("f".into()), at(400));
-    let new = Snapshot { revision: Revision("r".into()), generation: 2, gateway: None };
+    let new =
+        Snapshot { revision: Revision("r".into()), generation: 2, gateway: None, egress: None };
     let old = reloader.swap(new, at(500));
     assert_eq!((old.generation, reloader.policy.load().generation), (1, 2));
     let state = reloader.status.get();

@@ -260,6 +260,20 @@ impl Tier {
 }
 
 impl Service {
+    /// Where its requests go, with these credentials.
+    pub fn target(&self, credentials: HashMap<Box<str>, Arc<Supply>>) -> Target {
+        Target {
+            service: self.name.clone(),
+            destination: self.destination.clone(),
+            cluster: self.destination.cluster(&self.name),
+            authority: self.destination.authority(),
+            base_path: self.base_path.clone(),
+            headers: self.headers.clone(),
+            forward_headers: self.forward_headers.clone(),
+            credentials,
+        }
+    }
+
     /// Whether the path is allowed, in its canonical form.
     pub fn allows_path(&self, path: &str) -> bool {
         let among = |globs: &[Glob]| globs.iter().any(|glob| glob.matches_path(path));

@@ -12,6 +12,7 @@ pub mod rule;
 pub mod destination;
 pub mod credential;
 pub mod egress;
+pub mod exposure;
 pub mod secrets;
 pub mod live;
 pub mod raw;

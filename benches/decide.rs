@@ -11,6 +11,7 @@ use gatepost::policy::compile::{self, Strictness};
 use gatepost::policy::raw::{self, GatewayFile};
 use gatepost::policy::{Gateway, Revision, Snapshot};
 use gatepost::ratelimit::memory::Counters;
+use gatepost::side::Side;
 
 /// As in the process that is shipped.
 #[global_allocator]
@@ -46,15 +47,21 @@ fn decisions(criterion: &mut Criterion, snapshot: &Snapshot) {
     for (name, requests, allowed) in &cases {
         let mut turn = requests.iter().cycle();
         let mut next = || turn.next().expect("an endless cycle");
-        let first = decide(snapshot, &counters, now, DECISION_ID, next());
+        let first = decide(Side::Gateway, snapshot, &counters, now, DECISION_ID, next());
         assert_eq!(first.outcome.is_ok(), *allowed, "{name}: {:?}", first.outcome);
         criterion.benchmark_group("decide").bench_function(*name, |bencher| {
             bencher.iter(|| {
-                black_box(decide(snapshot, &counters, now, DECISION_ID, next()).outcome.is_ok())
+                black_box(
+                    decide(Side::Gateway, snapshot, &counters, now, DECISION_ID, next())
+                        .outcome
+                        .is_ok(),
+                )
             });
         });
         criterion.benchmark_group("decide_and_response").bench_function(*name, |bencher| {
-            bencher.iter(|| decide(snapshot, &counters, now, DECISION_ID, next()).response());
+            bencher.iter(|| {
+                decide(Side::Gateway, snapshot, &counters, now, DECISION_ID, next()).response()
+            });
         });
     }
 }

@@ -8,28 +8,32 @@ pub mod limit;
 pub mod inject;
 pub mod quota;
 pub mod respond;
+pub mod egress;
 pub mod sample;
 pub mod service;
 pub mod health;
+
+use authenticate::{Principal, Refused};
+use decode::{Facts, Request};
+use egress::Call;
+use inject::Mutations;
+use respond::{Metadata, Refusal};
 
 use crate::clock::Now;
 use crate::denial::Denial;
 use crate::policy::key::Key;
 use crate::policy::rule::Selected;
-use crate::policy::{Gateway, Snapshot};
+use crate::policy::{Gateway, Limits, Snapshot};
 use crate::ratelimit::Verdict;
 use crate::ratelimit::memory::Counters;
 use crate::side::Side;
 use crate::telemetry::Outcome;
-use authenticate::{Principal, Refused};
-use decode::{Facts, Request};
-use inject::Mutations;
-use limit::Admitted;
-use respond::{Metadata, Refusal};
 
 /// Everything that one decision came to, as far as it got.
 #[derive(Debug)]
 pub struct Decision<'a> {
+    /// Which proxy asked.
+    pub side: Side,
     /// The policy that decided.
     pub snapshot: &'a Snapshot,
     /// Its id, in the log, in the metadata and in the answer.
@@ -40,12 +44,14 @@ pub struct Decision<'a> {
     pub facts: Facts<'a>,
     /// The request, if it could be judged.
     pub request: Option<Request<'a>>,
-    /// What the rules said.
+    /// What the gateway's rules said.
     pub selected: Selected<'a>,
-    /// Who called, if that is proven.
+    /// Who called the gateway, if that is proven.
     pub principal: Option<Principal<'a>>,
     /// The key that was presented and is not good.
     pub refused_key: Option<Key<'a>>,
+    /// What the egress found.
+    pub call: Call<'a>,
     /// What is left of the caller's limits, where it was counted.
     pub verdict: Option<Verdict>,
 }
@@ -53,15 +59,16 @@ pub struct Decision<'a> {
 /// What an allowed request goes on with.
 #[derive(Debug)]
 pub struct Allowed<'a> {
-    /// The evidence.
-    pub admitted: Admitted<'a>,
+    /// What would have been the answer, were the rule or service not in shadow mode.
+    pub shadow: Option<Denial>,
     /// What becomes of its headers.
     pub mutations: Mutations<'a>,
-    gateway: &'a Gateway,
 }
 
-/// Decides about the bytes of one `CheckRequest`, under an id that the upstream is told.
+/// Decides about the bytes of one `CheckRequest` that came from this proxy, under an id that logs
+/// and answer carry.
 pub fn decide<'a>(
+    side: Side,
     snapshot: &'a Snapshot,
     counters: &Counters,
     now: Now,
@@ -69,6 +76,7 @@ pub fn decide<'a>(
     bytes: &'a [u8],
 ) -> Decision<'a> {
     let mut decision = Decision {
+        side,
         snapshot,
         decision_id,
         outcome: Err(Denial::NotConfigured),
@@ -77,6 +85,7 @@ pub fn decide<'a>(
         selected: Selected::Nothing,
         principal: None,
         refused_key: None,
+        call: Call::default(),
         verdict: None,
     };
     decision.outcome = decision.steps(counters, now, bytes);
@@ -92,8 +101,29 @@ impl<'a> Decision<'a> {
     ) -> Result<Allowed<'a>, Denial> {
         // Read first: whoever is refused for want of a policy is answered in their own protocol too.
         let read = Facts::read(bytes).map(|facts| self.facts = facts);
-        let gateway = self.snapshot.gateway.as_ref().ok_or(Denial::NotConfigured)?;
-        read?;
+        match self.side {
+            Side::Gateway => {
+                let gateway = self.snapshot.gateway.as_deref().ok_or(Denial::NotConfigured)?;
+                read?;
+                self.gateway_steps(gateway, counters, now)
+            }
+            Side::Egress => {
+                let egress = self.snapshot.egress.as_ref().ok_or(Denial::NotConfigured)?;
+                read?;
+                let request = self.request.insert(self.facts.request()?);
+                let outcome = self.call.steps(egress, counters, now, request);
+                self.verdict = self.call.verdict;
+                outcome
+            }
+        }
+    }
+
+    fn gateway_steps(
+        &mut self,
+        gateway: &'a Gateway,
+        counters: &Counters,
+        now: Now,
+    ) -> Result<Allowed<'a>, Denial> {
         let request = self.request.insert(self.facts.request()?);
         self.selected =
             gateway.rules.select(request.rule, &request.host, &request.path.text, request.method);
@@ -111,15 +141,21 @@ impl<'a> Decision<'a> {
         self.verdict = verdict;
         let admitted = admitted?;
         let mutations = inject::mutations(gateway, &admitted, request, self.decision_id);
-        Ok(Allowed { admitted, mutations, gateway })
+        Ok(Allowed { shadow: admitted.shadow(), mutations })
     }
 
     /// The bytes of the `CheckResponse`.
     pub fn response(&self) -> Vec<u8> {
         let metadata = self.metadata();
         match &self.outcome {
-            Ok(Allowed { admitted: _, mutations, gateway }) => {
-                let client = quota::headers(gateway, self.limits(), self.verdict.as_ref());
+            Ok(Allowed { shadow: _, mutations }) => {
+                let client = match (self.side, &self.snapshot.gateway) {
+                    (Side::Gateway, Some(gateway)) => {
+                        quota::headers(gateway, self.limits(), self.verdict.as_ref())
+                    }
+                    // What is left of the service's own limits is for the service to tell.
+                    (Side::Gateway, None) | (Side::Egress, _) => quota::Headers::default(),
+                };
                 respond::allow(mutations, &client.borrowed(), &metadata)
             }
             Err(denial) => self.refuse(*denial, &metadata),
@@ -129,33 +165,47 @@ impl<'a> Decision<'a> {
     fn refuse(&self, denial: Denial, metadata: &Metadata<'_>) -> Vec<u8> {
         let refusal = Refusal {
             denial,
-            side: Side::Gateway,
+            side: self.side,
             grpc: self.facts.grpc,
             decision_id: metadata.decision_id,
         };
-        let limited = matches!(denial, Denial::RateLimited(_));
-        let gateway = self.snapshot.gateway.as_ref();
-        let quota = match gateway {
-            // A denial for another reason tells nobody what is left: it would let others probe.
-            Some(gateway) if limited => {
-                quota::headers(gateway, self.limits(), self.verdict.as_ref())
-                    .and_retry_after(self.verdict.as_ref())
+        // A denial for another reason tells nobody what is left: it would let others probe.
+        let limited = matches!(denial, Denial::RateLimited(_) | Denial::DenialsLimited);
+        let verdict = self.verdict.as_ref();
+        let quota = match (self.side, self.snapshot.gateway.as_deref()) {
+            (Side::Gateway, Some(gateway)) if limited => {
+                quota::headers(gateway, self.limits(), verdict).and_retry_after(verdict)
             }
-            Some(_) | None => quota::Headers::default(),
+            (Side::Egress, _) if limited => quota::Headers::default().and_retry_after(verdict),
+            (Side::Gateway | Side::Egress, _) => quota::Headers::default(),
         };
         let mut client = quota.borrowed();
-        if let Some(gateway) = gateway {
-            let headers = authenticate::credential_headers(gateway, self.selected);
-            client.extend(
-                respond::challenge(denial, headers).map(|value| ("www-authenticate", value)),
-            );
-        }
+        let challenge = match (self.side, self.snapshot.gateway.as_deref()) {
+            (Side::Gateway, Some(gateway)) => {
+                let headers = authenticate::credential_headers(gateway, self.selected);
+                respond::challenge(denial, headers)
+            }
+            (Side::Gateway, None) => None,
+            (Side::Egress, _) => respond::egress_challenge(denial),
+        };
+        client.extend(challenge.map(|value| ("www-authenticate", value)));
         respond::deny(refusal, &client, metadata)
     }
 
-    /// The limits of the caller's tier, as far as it is known.
-    pub fn limits(&self) -> Option<&'a crate::policy::Limits> {
-        self.principal?.tier().map(|tier| &tier.limits)
+    /// The limits of the caller, as far as they are known.
+    pub fn limits(&self) -> Option<&'a Limits> {
+        match self.side {
+            Side::Gateway => self.principal?.tier().map(|tier| &tier.limits),
+            Side::Egress => self.call.limits,
+        }
+    }
+
+    /// The name of the caller's tier, as far as it is known.
+    pub fn tier(&self) -> Option<&'a str> {
+        match self.side {
+            Side::Gateway => self.caller().tier().map(|tier| &*tier.name),
+            Side::Egress => self.call.found.tier.map(|tier| &*tier.name),
+        }
     }
 
     fn metadata(&self) -> Metadata<'_> {
@@ -165,7 +215,9 @@ impl<'a> Decision<'a> {
             rule: self.rule_id(),
             key_id: caller.id(),
             role: caller.role(),
-            tier: caller.tier().map(|tier| &*tier.name),
+            tier: self.tier(),
+            sandbox: self.call.caller.map(|caller| caller.name),
+            service: self.call.found.service.map(|service| &*service.name),
             outcome: self.recorded().name(),
             reason: self.denial().map(Denial::reason),
             revision: &self.snapshot.revision.0,
@@ -189,7 +241,7 @@ impl<'a> Decision<'a> {
     /// How it ended, as logs, metrics and metadata name it.
     pub fn recorded(&self) -> Outcome {
         match &self.outcome {
-            Ok(allowed) => allowed.admitted.shadow().map_or(Outcome::Allow, Outcome::Shadow),
+            Ok(allowed) => allowed.shadow.map_or(Outcome::Allow, Outcome::Shadow),
             Err(denial) => Outcome::Deny(*denial),
         }
     }

@@ -50,6 +50,14 @@ pub struct Record<'a> {
     pub tier: Option<&'a str>,
     /// The tenant of the caller.
     pub tenant: Option<&'a str>,
+    /// The sandbox: proven, or as it calls itself.
+    pub sandbox: Option<&'a str>,
+    /// The id of the sandbox's token (never the token).
+    pub token_id: Option<&'a str>,
+    /// The outside service.
+    pub service: Option<&'a str>,
+    /// The name of the credential that the call goes with (never its value).
+    pub credential: Option<&'a str>,
     /// The HTTP method.
     pub method: Option<&'a str>,
     /// The host as it was matched.
@@ -95,6 +103,10 @@ impl Record<'_> {
             role: None,
             tier: None,
             tenant: None,
+            sandbox: None,
+            token_id: None,
+            service: None,
+            credential: None,
             method: None,
             host: None,
             path: None,
@@ -133,6 +145,10 @@ impl Record<'_> {
             ("role", self.role, LABEL),
             ("tier", self.tier, LABEL),
             ("tenant", self.tenant, NAME),
+            ("sandbox", self.sandbox, NAME),
+            ("token_id", self.token_id, LABEL),
+            ("service", self.service, LABEL),
+            ("credential", self.credential, LABEL),
             ("method", self.method, METHOD),
             ("host", host, HOST),
             ("path", path, PATH),

@@ -1,5 +1,7 @@
 //! Step 2: who is it.
 
+pub mod sandbox;
+
 use std::net::IpAddr;
 
 use sha2::{Digest as _, Sha256};
@@ -172,14 +174,15 @@ fn is_authorization(name: &str) -> bool {
 /// The token of `Bearer TOKEN` (RFC 6750 section 2.1; the scheme in any case, RFC 9110 section
 /// 11.1).
 fn bearer(value: &[u8]) -> Sent<'_> {
-    const SCHEME: &[u8] = b"bearer";
-    match value.split_at_checked(SCHEME.len()) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => match token {
-            [] | [b' ' | b'\t', ..] => Sent::Token(trim(token)),
-            _ => Sent::Other(value),
-        },
-        _ => Sent::Other(value),
-    }
+    split_scheme(value, b"bearer").map_or(Sent::Other(value), Sent::Token)
+}
+
+/// What follows this scheme in an `Authorization`; `None` where it is another. `scheme` is in lower
+/// case.
+fn split_scheme<'v>(value: &'v [u8], scheme: &[u8]) -> Option<&'v [u8]> {
+    let (first, rest) = value.split_at_checked(scheme.len())?;
+    let parted = matches!(rest, [] | [b' ' | b'\t', ..]);
+    (parted && first.eq_ignore_ascii_case(scheme)).then(|| trim(rest))
 }
 
 /// Without optional white space (RFC 9110 section 5.6.3) at the ends: spaces and tabs alone.

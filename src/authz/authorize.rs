@@ -1,17 +1,31 @@
 //! Step 3: may it.
 
+pub mod service;
+
 use super::authenticate::Principal;
+use super::authenticate::sandbox::Caller;
 use super::decode::Request;
 use crate::denial::{Denial, Forbidden, Malformed};
 use crate::policy::Gateway;
+use crate::policy::egress::Egress;
 use crate::policy::rule::{Mode, Rule, Selected};
+use service::Outgoing;
 
-/// Evidence that a request may pass, rate limits aside. Only this module makes one.
+/// Evidence that a request may pass, rate limits aside. Only this module makes one. What it is
+/// granted is a [`Grant`] at the gateway and an [`Outgoing`] at the egress.
 #[derive(Clone, Copy, Debug)]
-pub struct Permit<'s> {
-    principal: Principal<'s>,
-    rule: &'s Rule,
+pub struct Permit<G> {
+    grant: G,
     shadow: Option<Denial>,
+}
+
+/// Who may pass at the gateway, and the rule that lets them.
+#[derive(Clone, Copy, Debug)]
+pub struct Grant<'s> {
+    /// Who may pass.
+    pub principal: Principal<'s>,
+    /// The rule that let them.
+    pub rule: &'s Rule,
 }
 
 /// What must hold before anybody asks who is calling: a connection that the policy accepts, and a
@@ -39,7 +53,10 @@ pub fn admissible(
 ///
 /// # Errors
 /// [`Denial::Forbidden`]
-pub fn permit<'s>(selected: Selected<'s>, principal: Principal<'s>) -> Result<Permit<'s>, Denial> {
+pub fn permit<'s>(
+    selected: Selected<'s>,
+    principal: Principal<'s>,
+) -> Result<Permit<Grant<'s>>, Denial> {
     let (rule, shadow, unmet) = match selected {
         Selected::Rule(rule) => (rule, rule.mode == Mode::Shadow, unmet(rule, principal)),
         Selected::NoMethod { rule, shadow } => (rule, shadow, Some(Forbidden::Method)),
@@ -48,7 +65,7 @@ pub fn permit<'s>(selected: Selected<'s>, principal: Principal<'s>) -> Result<Pe
     };
     match unmet.map(Denial::Forbidden) {
         Some(denial) if !shadow => Err(denial),
-        shadow => Ok(Permit { principal, rule, shadow }),
+        shadow => Ok(Permit { grant: Grant { principal, rule }, shadow }),
     }
 }
 
@@ -88,15 +105,25 @@ fn among(wanted: Option<&[Box<str>]>, held: Option<&str>) -> bool {
     }
 }
 
-impl<'s> Permit<'s> {
-    /// Who may pass.
-    pub fn principal(&self) -> Principal<'s> {
-        self.principal
-    }
+/// Whether this sandbox may make this call, and with which credential. `found` gets what was found
+/// out on the way there.
+///
+/// # Errors
+/// [`Denial::EgressDenied`], [`Denial::RequestMalformed`] or [`Denial::CredentialUnavailable`]
+pub fn outgoing<'a>(
+    egress: &'a Egress,
+    request: &Request<'a>,
+    caller: Caller<'a>,
+    found: &mut service::Found<'a>,
+) -> Result<Permit<Outgoing<'a>>, Denial> {
+    let (grant, shadow) = service::judge(egress, request, caller, found)?;
+    Ok(Permit { grant, shadow })
+}
 
-    /// The rule that let them.
-    pub fn rule(&self) -> &'s Rule {
-        self.rule
+impl<G: Copy> Permit<G> {
+    /// What is granted.
+    pub fn grant(&self) -> G {
+        self.grant
     }
 
     /// What would have been the answer if the rule were enforced.

@@ -7,6 +7,7 @@
 pub mod headers;
 pub mod host;
 pub mod path;
+pub mod addressed;
 
 use std::borrow::Cow;
 use std::net::{IpAddr, SocketAddr};
@@ -29,6 +30,8 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// The address at the other end of the TCP connection to Envoy.
     pub peer: Option<IpAddr>,
+    /// The name in the certificate that the client has shown and Envoy has verified.
+    pub principal: Option<&'a str>,
     /// The rule that the route names in `context_extensions`.
     pub rule: Option<&'a str>,
 }
@@ -46,6 +49,9 @@ pub struct Facts<'a> {
     pub path: &'a [u8],
     /// `attributes.source.address.socket_address.address`
     pub peer: &'a [u8],
+    /// `attributes.source.principal`: of the client's certificate, the first URI among its
+    /// alternative names, or else the first DNS name, or else the subject. Empty without one.
+    pub principal: &'a [u8],
     /// `attributes.context_extensions["gatepost.rule"]`
     pub rule: Option<&'a [u8]>,
     /// A gRPC client is waiting for the answer: the content type begins with `application/grpc`.
@@ -86,10 +92,10 @@ impl<'a> Facts<'a> {
         })
     }
 
-    /// `AttributeContext.Peer`: address (1), socket address (1), address (2).
+    /// `AttributeContext.Peer`: address (1), socket address (1), address (2); principal (4).
     fn peer(&mut self, bytes: &'a [u8]) -> Result<(), Undecodable> {
-        messages(bytes, |field, address| match field {
-            1 => messages(address, |field, socket| match field {
+        messages(bytes, |field, value| match field {
+            1 => messages(value, |field, socket| match field {
                 1 => messages(socket, |field, text| {
                     if field == 2 {
                         self.peer = text;
@@ -98,6 +104,10 @@ impl<'a> Facts<'a> {
                 }),
                 _ => Ok(()),
             }),
+            4 => {
+                self.principal = value;
+                Ok(())
+            }
             _ => Ok(()),
         })
     }
@@ -162,7 +172,10 @@ impl<'a> Facts<'a> {
         let headers = Headers::judge(std::mem::take(&mut self.headers))?;
         // What is no text is no rule's id; neither is the empty one.
         let rule = self.rule.map(|rule| std::str::from_utf8(rule).unwrap_or(""));
-        Ok(Request { method, host, path, headers, peer: address(self.peer), rule })
+        // What is no text names nobody.
+        let principal = std::str::from_utf8(self.principal).unwrap_or("");
+        let principal = Some(principal).filter(|name| !name.is_empty());
+        Ok(Request { method, host, path, headers, peer: address(self.peer), principal, rule })
     }
 }
 

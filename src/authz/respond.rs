@@ -24,8 +24,12 @@ pub struct Metadata<'a> {
     pub key_id: Option<&'a str>,
     /// The key's role.
     pub role: Option<&'a str>,
-    /// The key's tier.
+    /// The caller's tier.
     pub tier: Option<&'a str>,
+    /// The sandbox.
+    pub sandbox: Option<&'a str>,
+    /// The outside service.
+    pub service: Option<&'a str>,
     /// `allow`, `deny` or `shadow`.
     pub outcome: &'a str,
     /// The public reason of a denial, or of what a shadow rule would have denied.
@@ -137,6 +141,12 @@ pub fn challenge(denial: Denial, headers: &CredentialHeaders) -> Option<&'static
     }
 }
 
+/// The challenge of the egress (RFC 7617 section 2): git sends its token only after it, and to other
+/// clients it says as much as any.
+pub fn egress_challenge(denial: Denial) -> Option<&'static str> {
+    (denial.http_status() == 401).then_some(r#"Basic realm="gatepost""#)
+}
+
 /// A problem document (RFC 9457). Every part is ours and needs no escaping.
 fn problem(denial: Denial, side: Side, decision_id: &str) -> String {
     let (reason, title, status) = (denial.reason(), denial.title(side), denial.http_status());
@@ -163,13 +173,26 @@ fn header(writer: &mut Writer, field: u32, name: &str, value: &str) {
 /// `google.protobuf.Struct`: a map of names to string values. Field 4 of the response; the older
 /// field inside `ok_response` would override it.
 fn dynamic_metadata(response: &mut Writer, metadata: &Metadata<'_>) {
-    let Metadata { decision_id, rule, key_id, role, tier, outcome, reason, revision } = *metadata;
+    let Metadata {
+        decision_id,
+        rule,
+        key_id,
+        role,
+        tier,
+        sandbox,
+        service,
+        outcome,
+        reason,
+        revision,
+    } = *metadata;
     let fields = [
         ("decision_id", Some(decision_id)),
         ("rule", rule),
         ("key_id", key_id),
         ("role", role),
         ("tier", tier),
+        ("sandbox", sandbox),
+        ("service", service),
         ("outcome", Some(outcome)),
         ("reason", reason),
         ("revision", Some(revision)),

@@ -16,6 +16,8 @@ pub struct Sample {
     pub headers: Vec<(String, String)>,
     /// The address of the TCP peer.
     pub source_ip: Option<String>,
+    /// The name in the client's verified certificate.
+    pub principal: Option<String>,
     /// The rule that the route names.
     pub rule: Option<String>,
     /// Whether Envoy's filter has `encode_raw_headers: true`.
@@ -38,13 +40,16 @@ impl Sample {
     pub fn encode(&self) -> Vec<u8> {
         let mut request = Writer::with_capacity(512);
         request.message(1, |attributes| {
-            if let Some(address) = &self.source_ip {
-                attributes.message(1, |peer| {
+            attributes.message(1, |peer| {
+                if let Some(address) = &self.source_ip {
                     peer.message(1, |address_message| {
                         address_message.message(1, |socket| socket.text(2, address));
                     });
-                });
-            }
+                }
+                if let Some(principal) = &self.principal {
+                    peer.text(4, principal);
+                }
+            });
             attributes.message(4, |request| request.message(2, |http| self.http(http)));
             if let Some(rule) = &self.rule {
                 attributes.message(10, |entry| {

@@ -58,7 +58,8 @@ impl Authorizer {
         let start = Now::read();
         let snapshot = self.policy.load();
         let decision_id = self.ids.next();
-        let decision = decide(&snapshot, &self.counters, start, decision_id.as_str(), bytes);
+        let decision =
+            decide(self.side, &snapshot, &self.counters, start, decision_id.as_str(), bytes);
         let response = decision.response();
         let outcome = decision.recorded();
         let latency = Now::read().monotonic.saturating_sub(start.monotonic);
@@ -73,6 +74,7 @@ impl Authorizer {
 
 fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
     let caller = decision.caller();
+    let call = &decision.call;
     let request = decision.request.as_ref();
     let shown = shown(decision);
     let [method, host, path] =
@@ -82,8 +84,12 @@ fn append(log: &Log, decision: &Decision<'_>, record: &Record<'_>) {
         rule: decision.rule_id(),
         key_id: caller.id(),
         role: caller.role(),
-        tier: caller.tier().map(|tier| &*tier.name),
+        tier: decision.tier(),
         tenant: caller.tenant(),
+        sandbox: call.caller.map(|caller| caller.name),
+        token_id: call.token_id(),
+        service: call.found.service.map(|service| &*service.name),
+        credential: call.found.credential,
         method,
         host,
         path,
@@ -109,8 +115,11 @@ fn shown<'d>(decision: &'d Decision<'_>) -> [Cow<'d, str>; 3] {
 }
 
 fn client(decision: &Decision<'_>) -> Option<IpAddr> {
-    let gateway = decision.snapshot.gateway.as_ref()?;
-    decision.request.as_ref()?.client(gateway.options.trusted_hops)
+    let request = decision.request.as_ref()?;
+    match decision.side {
+        Side::Gateway => request.client(decision.snapshot.gateway.as_ref()?.options.trusted_hops),
+        Side::Egress => request.peer,
+    }
 }
 
 fn limits(verdict: &crate::ratelimit::Verdict) -> impl Iterator<Item = audit::Limit> + use<> {

@@ -25,6 +25,7 @@ use crate::policy::locate::{Errors, Finding, decode_utf8, explain, quote};
 use crate::policy::place::Place;
 use crate::policy::raw::{self, CaseFile, CaseRequest, Text};
 use crate::ratelimit::memory::Counters;
+use crate::side::Side;
 
 /// The decision id of every case.
 const DECISION_ID: &str = "decision-id";
@@ -248,6 +249,7 @@ fn sample(request: &CaseRequest<'_>, place: Place<'_>, findings: &mut Vec<Findin
         path: text(&request.path, ""),
         headers,
         source_ip: request.source_ip.as_deref().map(str::to_owned),
+        principal: None,
         rule: request.rule.as_deref().map(str::to_owned),
         raw_headers: false,
     }
@@ -264,9 +266,9 @@ fn compare(
     let bytes = ready.sample.encode();
     let counters = Counters::new();
     for _ in 1..ready.repeat {
-        drop(decide(policy, &counters, ready.now, DECISION_ID, &bytes));
+        drop(decide(Side::Gateway, policy, &counters, ready.now, DECISION_ID, &bytes));
     }
-    let decision = decide(policy, &counters, ready.now, DECISION_ID, &bytes);
+    let decision = decide(Side::Gateway, policy, &counters, ready.now, DECISION_ID, &bytes);
     let name = quote(case.name.as_deref().unwrap_or(""));
     let Ok(answer) = Answer::read(&decision.response()) else {
         findings.push(place.report(format!("{name}: the response cannot be read")));

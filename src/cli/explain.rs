@@ -153,7 +153,8 @@ pub fn run(
     let now = Now::read();
     let now = Now { unix: options.time.unwrap_or(now.unix), ..now };
     let bytes = sample.encode();
-    let decision = decide(&snapshot, &Counters::new(), now, DECISION_ID, &bytes);
+    let decision =
+        decide(crate::side::Side::Gateway, &snapshot, &Counters::new(), now, DECISION_ID, &bytes);
     let Ok(answer) = Answer::read(&decision.response()) else {
         writeln!(err, "gatepost: the response cannot be read: this is a mistake in gatepost")?;
         return Ok(Exit::Failed);
@@ -200,6 +201,7 @@ fn sample(options: &Options, snapshot: &Snapshot, stdin: &mut dyn Read) -> Resul
         path: options.path.clone(),
         headers,
         source_ip: options.source_ip.map(|address| address.to_string()),
+        principal: None,
         rule: options.rule.clone(),
         raw_headers: false,
     })

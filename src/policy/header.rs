@@ -12,6 +12,14 @@ pub const TIER: &str = "x-rate-limit-tier";
 pub const TENANT: &str = "x-tenant";
 /// See [`KEY_ID`].
 pub const DECISION_ID: &str = "x-gatepost-decision-id";
+/// Which of the egress's clusters a request goes to. Envoy's one route asks for it.
+pub const ROUTE: &str = "x-gatepost-route";
+/// Says to Envoy's route that the service's cookies may reach the agent.
+pub const COOKIES: &str = "x-gatepost-cookies";
+/// A sandbox's token.
+pub const SANDBOX_TOKEN: &str = "x-sandbox-token";
+/// What a sandbox calls itself.
+pub const SANDBOX_ID: &str = "x-sandbox-id";
 /// A credential of agents, which is never a client's to send.
 pub const AGENT_SECRET: &str = "x-agent-secret";
 

@@ -75,6 +75,17 @@ pub enum Networks {
     Listed(Box<[IpNet]>),
 }
 
+impl Networks {
+    /// Whether this address is one of them. An unknown address is in no network.
+    pub fn contain(&self, address: Option<IpAddr>) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Listed(networks) => address
+                .is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
+        }
+    }
+}
+
 /// A key of the table.
 #[derive(Clone, Copy)]
 pub struct Key<'s> {
@@ -182,11 +193,7 @@ impl<'s> Key<'s> {
 
     /// Whether a client at this address may use the key. An unknown address is in no network.
     pub fn allows(&self, client: Option<IpAddr>) -> bool {
-        match self.networks() {
-            Networks::Any => true,
-            Networks::Listed(networks) => client
-                .is_some_and(|address| networks.iter().any(|network| network.contains(&address))),
-        }
+        self.networks().contain(client)
     }
 
     /// Changes whenever anything about the key does.

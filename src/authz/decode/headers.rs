@@ -58,6 +58,11 @@ impl<'a> Headers<'a> {
         values.next().is_none().then_some(value)
     }
 
+    /// Names and values, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'_, 'a> {
+        self.0.iter().copied()
+    }
+
     /// The names, repeated where the header is.
     pub fn names(&self) -> impl Iterator<Item = &'a str> + use<'_, 'a> {
         self.0.iter().map(|&(name, _)| name)

@@ -18,6 +18,8 @@ pub struct Path<'a> {
     pub text: Cow<'a, str>,
     /// The escapes that most rules refuse: they stand in `text` as `%2F` and `%25`.
     pub escapes: Escapes,
+    /// The same as it was sent: from the first `/` on, not decoded, with its query.
+    pub sent: &'a str,
 }
 
 /// The canonical form of a request target (`:path`, with its query). `host` is the canonical host,
@@ -40,11 +42,9 @@ fn parse<'a>(target: &'a str, host: &str) -> Option<Path<'a>> {
     if path.bytes().any(refused) || path.contains("//") {
         return None;
     }
-    let path = if path.contains('%') {
-        decode(path)?
-    } else {
-        Path { text: Cow::Borrowed(path), escapes: Escapes::default() }
-    };
+    let (text, escapes) =
+        if path.contains('%') { decode(path)? } else { (Cow::Borrowed(path), Escapes::default()) };
+    let path = Path { text, escapes, sent: origin };
     if has_dot_segments(&path) {
         return None;
     }
@@ -79,7 +79,7 @@ fn origin_form<'a>(target: &'a str, host: &str) -> Option<&'a str> {
     }
 }
 
-fn decode(path: &str) -> Option<Path<'static>> {
+fn decode(path: &str) -> Option<(Cow<'static, str>, Escapes)> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut escapes = Escapes::default();
     let mut rest = path.bytes();
@@ -107,7 +107,7 @@ fn decode(path: &str) -> Option<Path<'static>> {
     if text.is_empty() || text.chars().any(char::is_control) {
         return None;
     }
-    Some(Path { text: Cow::Owned(text), escapes })
+    Some((Cow::Owned(text), escapes))
 }
 
 fn hex(digit: u8) -> Option<u8> {

@@ -126,8 +126,10 @@ mod tests {
     #[test]
     fn reads_what_respond_writes() {
         let metadata = Metadata { decision_id: "d", outcome: "allow", ..Metadata::default() };
-        let mutations =
-            Mutations { set: vec![("x-tenant", "acme")], remove: vec!["x-api-key", "x-user-a"] };
+        let mutations = Mutations {
+            set: vec![("x-tenant", "acme".into())],
+            remove: vec!["x-api-key", "x-user-a"],
+        };
         let answer = Answer::read(&allow(&mutations, &[("ratelimit", "r")], &metadata)).unwrap();
         assert_eq!((answer.code, answer.status, &*answer.body), (0, None, ""));
         assert_eq!(answer.set, owned(&[("x-tenant", "acme")]));

@@ -5,6 +5,7 @@
 
 mod caller;
 mod trace;
+mod egress;
 mod render;
 
 use std::io::{self, Read, Write};
@@ -18,6 +19,7 @@ use crate::authz::respond::answer::Answer;
 use crate::authz::sample::Sample;
 use crate::clock::{Now, rfc3339};
 use crate::policy::Snapshot;
+use crate::policy::header::SANDBOX_TOKEN;
 use crate::policy::rule::CredentialHeaders;
 use crate::ratelimit::memory::Counters;
 use render::Explanation;
@@ -39,6 +41,8 @@ Examples:
   gatepost explain policy/data --env development --path /api/v1/agents
   gatepost explain /etc/gatepost --method DELETE --host api.example.com --path /api/v1/agents/7 \\
       --source-ip 10.1.2.3 --key-stdin < key.txt
+  gatepost explain /etc/gatepost --side egress --method POST --host openai \\
+      --path /v1/chat/completions --key-stdin < token.txt
 
 Headers are taken as gatepost sees them, that is after Envoy, which appends the address of its peer
 to x-forwarded-for and sets x-forwarded-proto. Limits are counted from nothing: what a running
@@ -73,7 +77,8 @@ pub struct Options {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
-    /// Read an API key from standard input, and send it in the first of credential_headers
+    /// Read a credential from standard input: at the gateway an API key, sent in the first of
+    /// credential_headers; at the egress a sandbox token, sent in X-Sandbox-Token
     // Every user of the machine can read the arguments of a process, and the shell keeps them.
     #[arg(long)]
     key_stdin: bool,
@@ -81,6 +86,10 @@ pub struct Options {
     /// The address at the other end of the TCP connection to Envoy
     #[arg(long, value_name = "IP")]
     source_ip: Option<IpAddr>,
+
+    /// The SPIFFE ID in the certificate that the sandbox has shown to Envoy (egress)
+    #[arg(long, value_name = "URI")]
+    spiffe_id: Option<String>,
 
     /// The rule that the route names (context_extensions gatepost.rule)
     #[arg(long, value_name = "ID")]
@@ -108,6 +117,15 @@ pub enum Side {
     Egress,
 }
 
+impl From<Side> for crate::side::Side {
+    fn from(side: Side) -> Self {
+        match side {
+            Side::Gateway => Self::Gateway,
+            Side::Egress => Self::Egress,
+        }
+    }
+}
+
 fn moment(text: &str) -> Result<Duration, &'static str> {
     rfc3339(text).ok_or("expected a date such as 2027-01-31T00:00:00Z (RFC 3339)")
 }
@@ -122,13 +140,6 @@ pub fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> io::Result<Exit> {
-    if options.side == Side::Egress {
-        writeln!(
-            err,
-            "gatepost: this version has no egress side yet: there is nothing to explain"
-        )?;
-        return Ok(Exit::Failed);
-    }
     if !options.unexpected.is_empty() {
         writeln!(
             err,
@@ -154,12 +165,15 @@ pub fn run(
     let now = Now { unix: options.time.unwrap_or(now.unix), ..now };
     let bytes = sample.encode();
     let decision =
-        decide(crate::side::Side::Gateway, &snapshot, &Counters::new(), now, DECISION_ID, &bytes);
+        decide(options.side.into(), &snapshot, &Counters::new(), now, DECISION_ID, &bytes);
     let Ok(answer) = Answer::read(&decision.response()) else {
         writeln!(err, "gatepost: the response cannot be read: this is a mistake in gatepost")?;
         return Ok(Exit::Failed);
     };
-    let steps = trace::steps(&decision, now);
+    let steps = match options.side {
+        Side::Gateway => trace::steps(&decision, now),
+        Side::Egress => egress::steps(&decision, now),
+    };
     let explanation = Explanation { sample: &sample, decision: &decision, answer: &answer, steps };
     match options.format {
         Format::Text => explanation.write_text(out)?,
@@ -182,7 +196,7 @@ fn sample(options: &Options, snapshot: &Snapshot, stdin: &mut dyn Read) -> Resul
     }
     if options.key_stdin {
         from_stdin.push(headers.len());
-        headers.push((key_header(snapshot).to_owned(), String::new()));
+        headers.push((key_header(options.side, snapshot).to_owned(), String::new()));
     }
     match from_stdin.as_slice() {
         [] => {}
@@ -201,13 +215,16 @@ fn sample(options: &Options, snapshot: &Snapshot, stdin: &mut dyn Read) -> Resul
         path: options.path.clone(),
         headers,
         source_ip: options.source_ip.map(|address| address.to_string()),
-        principal: None,
+        principal: options.spiffe_id.clone(),
         rule: options.rule.clone(),
         raw_headers: false,
     })
 }
 
-fn key_header(snapshot: &Snapshot) -> &str {
+fn key_header(side: Side, snapshot: &Snapshot) -> &str {
+    if side == Side::Egress {
+        return SANDBOX_TOKEN;
+    }
     let gateway = snapshot.gateway.as_ref();
     let headers = gateway.map(|gateway| &gateway.options.credential_headers);
     headers.and_then(|CredentialHeaders(names)| names.first()).map_or("x-api-key", |name| name)

@@ -57,7 +57,8 @@ fn http(request: &mut CheckRequest) -> Option<&mut HttpRequest> {
 fn judge(bytes: &[u8]) -> (bool, bool) {
     let counters = Counters::new();
     let id = "0123456789abcdef0123456789abcdef";
-    let decision = decide(snapshot(), &counters, Now::read(), id, bytes);
+    let decision =
+        decide(gatepost::side::Side::Gateway, snapshot(), &counters, Now::read(), id, bytes);
     let response = decision.response();
     let response = CheckResponse::decode(&*response).expect("a CheckResponse");
     let allowed = well_formed(&response) == 0;

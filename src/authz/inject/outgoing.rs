@@ -8,6 +8,7 @@ use crate::authz::authenticate::sandbox::{TOKEN_PREFIX, basic};
 use crate::authz::authorize::service::Outgoing;
 use crate::authz::decode::Request;
 use crate::authz::limit::Admitted;
+use crate::policy::credential::{Injection, Secret};
 use crate::policy::egress::Target;
 use crate::policy::header::{COOKIES, ROUTE, folded, is_override};
 
@@ -39,7 +40,7 @@ pub fn mutations<'a>(admitted: &Admitted<Outgoing<'a>>, request: &Request<'a>) -
     let Outgoing { target, injection, sent, .. } = admitted.permit().grant();
     let mut set: Vec<(&'a str, Cow<'a, str>)> = vec![
         (":authority", Cow::Borrowed(&target.authority)),
-        (":path", Cow::Owned(path(target, injection.is_some(), injection, sent))),
+        (":path", Cow::Owned(path(target, injection, sent))),
         (ROUTE, Cow::Borrowed(&target.cluster)),
     ];
     match injection {
@@ -65,8 +66,8 @@ pub fn mutations<'a>(admitted: &Admitted<Outgoing<'a>>, request: &Request<'a>) -
         }
     }
     for (name, value) in &target.headers {
-        let sent = request.headers.all(name).next().is_some() && !remove.contains(&&**name);
-        if !sent {
+        let passed = request.headers.all(name).next().is_some() && !remove.contains(&&**name);
+        if !passed {
             remove.retain(|other| **other != **name);
             set.push((name, Cow::Borrowed(value)));
         }
@@ -105,12 +106,7 @@ fn holds_token(value: &[u8]) -> bool {
 
 /// `:path` at the service: its base path, what the agent sent behind the service's name, and the query
 /// without whatever could be another credential.
-fn path(
-    target: &Target,
-    credentialed: bool,
-    injection: Option<&crate::policy::credential::Injection>,
-    sent: &str,
-) -> String {
+fn path(target: &Target, injection: Option<&Injection>, sent: &str) -> String {
     let (path, query) = sent.split_once('?').unwrap_or((sent, ""));
     let mut out = String::with_capacity(target.base_path.len() + sent.len() + 64);
     out.push_str(&target.base_path);
@@ -119,9 +115,9 @@ fn path(
         out.push('/');
     }
     let own = injection.and_then(|injection| injection.query.as_ref());
-    let own = own.map(|pair| pair.expose());
+    let own = own.map(Secret::expose);
     let mut separator = '?';
-    for pair in survivors(query, credentialed, own).chain(own) {
+    for pair in survivors(query, injection.is_some(), own).chain(own) {
         out.push(separator);
         out.push_str(pair);
         separator = '&';

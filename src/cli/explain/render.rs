@@ -25,7 +25,7 @@ impl Explanation<'_> {
         let peer = source_ip.as_deref().unwrap_or("an unknown address");
         writeln!(out, "{method} {} at {host}, from {peer}", self.path())?;
         for Step { stage, passage, notes } in &self.steps {
-            writeln!(out, "\n{}: {}", stage.name(), passage.name())?;
+            writeln!(out, "\n{}: {}", stage, passage.name())?;
             for note in notes {
                 writeln!(out, "  {note}")?;
             }
@@ -35,7 +35,7 @@ impl Explanation<'_> {
         if *code == 0 {
             writeln!(out, "\nto the upstream:")?;
             for (name, value) in set {
-                writeln!(out, "  set {name}: {value}")?;
+                writeln!(out, "  set {name}: {}", shown(name, value))?;
             }
             for name in removed {
                 writeln!(out, "  remove {name}")?;
@@ -62,7 +62,7 @@ impl Explanation<'_> {
             .steps
             .iter()
             .map(|Step { stage, passage, notes }| {
-                json!({ "step": stage.name(), "result": passage.name(), "notes": notes })
+                json!({ "step": stage, "result": passage.name(), "notes": notes })
             })
             .collect();
         let Answer { code, status, set, removed, client, body, metadata: _ } = self.answer;
@@ -77,12 +77,15 @@ impl Explanation<'_> {
             "rule": self.decision.rule_id(),
             "key_id": caller.id(),
             "role": caller.role(),
-            "tier": caller.tier().map(|tier| &*tier.name),
+            "tier": self.decision.tier(),
             "tenant": caller.tenant(),
+            "sandbox": self.decision.call.caller.map(|caller| caller.name),
+            "service": self.decision.call.found.service.map(|service| &*service.name),
+            "credential": self.decision.call.found.credential,
             "revision": self.decision.snapshot.revision.to_string(),
             "steps": steps,
             "upstream": (*code == 0).then(|| json!({
-                "set_headers": object(set), "removed_headers": removed,
+                "set_headers": object(&shown_all(set)), "removed_headers": removed,
             })),
             "client": {
                 "status": status, "grpc_status": code, "headers": object(client),
@@ -109,6 +112,18 @@ impl Explanation<'_> {
             Err(_) => format!("{outcome}: {reason}"),
         }
     }
+}
+
+/// A path goes on without its query here too.
+fn shown<'v>(name: &str, value: &'v str) -> &'v str {
+    match value.split_once('?') {
+        Some((path, _query)) if name == ":path" => path,
+        Some(_) | None => value,
+    }
+}
+
+fn shown_all(headers: &[Header]) -> Vec<Header> {
+    headers.iter().map(|(name, value)| (name.clone(), shown(name, value).to_owned())).collect()
 }
 
 fn object(headers: &[Header]) -> Value {

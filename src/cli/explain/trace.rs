@@ -7,12 +7,11 @@ use crate::authz::decode::{Request, host, path};
 use crate::clock::Now;
 use crate::denial::{Denial, Forbidden, Malformed, Window};
 use crate::policy::rule::{Auth, Escapes, Mode, Rule, Selected, Selector};
-use crate::policy::{Gateway, Limit};
-use crate::side::Side;
+use crate::policy::{Gateway, Limit, Limits};
 
 /// The steps, in the order in which `authz::decide` takes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+enum Stage {
     Decode,
     Rule,
     Caller,
@@ -33,7 +32,7 @@ pub(super) enum Passage {
 /// One step.
 #[derive(Debug)]
 pub(super) struct Step {
-    pub(super) stage: Stage,
+    pub(super) stage: &'static str,
     pub(super) passage: Passage,
     pub(super) notes: Vec<String>,
 }
@@ -42,7 +41,7 @@ impl Stage {
     const ALL: [Self; 5] =
         [Self::Decode, Self::Rule, Self::Caller, Self::Requirements, Self::Limits];
 
-    pub(super) const fn name(self) -> &'static str {
+    const fn name(self) -> &'static str {
         match self {
             Self::Decode => "decode",
             Self::Rule => "rule",
@@ -83,18 +82,23 @@ impl Passage {
     }
 }
 
+/// How far a step let the request, given the one that objected, if any did.
+pub(super) fn passage<S: Ord + Copy>(stage: S, objection: Option<S>, refused: bool) -> Passage {
+    match objection {
+        Some(at) if at == stage && refused => Passage::Refused,
+        Some(at) if at == stage => Passage::Shadowed,
+        Some(at) if at < stage && refused => Passage::NotReached,
+        Some(_) | None => Passage::Passed,
+    }
+}
+
 /// What each step saw of the request.
 pub(super) fn steps(decision: &Decision<'_>, now: Now) -> Vec<Step> {
     let judged = decision.request.is_some();
     let objection = decision.denial().map(|denial| Stage::of(denial, judged));
     let refused = decision.outcome.is_err();
     let step = |stage| {
-        let passage = match objection {
-            Some(at) if at == stage && refused => Passage::Refused,
-            Some(at) if at == stage => Passage::Shadowed,
-            Some(at) if at < stage && refused => Passage::NotReached,
-            Some(_) | None => Passage::Passed,
-        };
+        let passage = passage(stage, objection, refused);
         let notes = match (passage, &decision.snapshot.gateway, &decision.request) {
             (Passage::NotReached, _, _) | (_, None, _) => Vec::new(),
             (_, Some(gateway), Some(request)) => match stage {
@@ -106,12 +110,12 @@ pub(super) fn steps(decision: &Decision<'_>, now: Now) -> Vec<Step> {
             },
             (_, Some(_), None) => refused_to_decode(decision),
         };
-        Step { stage, passage, notes }
+        Step { stage: stage.name(), passage, notes }
     };
     Stage::ALL.map(step).into()
 }
 
-fn decoded(request: &Request<'_>) -> Vec<String> {
+pub(super) fn decoded(request: &Request<'_>) -> Vec<String> {
     let mut notes = vec![
         format!("host {} (lower case, without port and final dot)", request.host),
         format!("path {} (decoded, without its query)", request.path.text),
@@ -126,7 +130,7 @@ fn decoded(request: &Request<'_>) -> Vec<String> {
 }
 
 /// Why nothing could be judged, by the functions that refused it.
-fn refused_to_decode(decision: &Decision<'_>) -> Vec<String> {
+pub(super) fn refused_to_decode(decision: &Decision<'_>) -> Vec<String> {
     let Err(denial) = decision.outcome else { return Vec::new() };
     let facts = &decision.facts;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
@@ -159,7 +163,7 @@ fn refused_to_decode(decision: &Decision<'_>) -> Vec<String> {
         | Denial::RateLimited(_)
         | Denial::DenialsLimited
         | Denial::CredentialUnavailable(_)
-        | Denial::NotConfigured => denial.title(Side::Gateway).to_owned(),
+        | Denial::NotConfigured => denial.title(decision.side).to_owned(),
     };
     let mut notes = Vec::new();
     if let Ok(host) = host::canonical(&text(facts.host)) {
@@ -283,13 +287,17 @@ fn limits(decision: &Decision<'_>) -> Vec<String> {
         return vec![why.to_owned()];
     };
     let caller = decision.caller();
-    let tier = caller.tier().map(|tier| &*tier.name);
+    vec![
+        limit_notes(decision.tier(), limits),
+        format!("counted for {}, here from nothing", held(caller.id())),
+    ]
+}
+
+/// What a tier allows, in one line.
+pub(super) fn limit_notes(tier: Option<&str>, limits: &Limits) -> String {
     let window = |window: Window| match limits.of(window) {
         Limit::Unlimited => format!("no limit in any {}", window.name()),
         Limit::AtMost(number) => format!("at most {number} in any {}", window.name()),
     };
-    vec![
-        format!("tier {}: {}, {}", held(tier), window(Window::Minute), window(Window::Hour)),
-        format!("counted for {}, here from nothing", held(caller.id())),
-    ]
+    format!("tier {}: {}, {}", held(tier), window(Window::Minute), window(Window::Hour))
 }

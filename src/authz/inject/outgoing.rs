@@ -66,8 +66,8 @@ pub fn mutations<'a>(admitted: &Admitted<Outgoing<'a>>, request: &Request<'a>) -
         }
     }
     for (name, value) in &target.headers {
-        let passed = request.headers.all(name).next().is_some() && !remove.contains(&&**name);
-        if !passed {
+        let kept = request.headers.all(name).next().is_some() && !remove.contains(&&**name);
+        if !kept {
             remove.retain(|other| **other != **name);
             set.push((name, Cow::Borrowed(value)));
         }

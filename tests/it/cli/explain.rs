@@ -224,9 +224,3 @@ fn wrong_input_is_told_and_not_repeated() {
         run_with_stdin(&[&["explain"], args].concat(), stdin).is(code, &[piece]);
     }
 }
-
-#[test]
-fn there_is_no_egress_yet() {
-    run(&["explain", "policy/data", "--side", "egress", "--path", "/"])
-        .is(1, &["this version has no egress side yet"]);
-}

@@ -3,6 +3,7 @@
 //! It shows what is going on to whoever reaches it, so it listens on loopback unless told
 //! otherwise. It changes nothing.
 
+mod egress;
 mod http;
 
 use std::convert::Infallible;
@@ -121,6 +122,8 @@ fn describe(view: &View, now: Now) -> Value {
             "allow_any_key": gateway.any_key.is_some(),
         })
     });
+    let egress = snapshot.egress.as_ref();
+    let egress = egress.map(|egress| egress::describe(egress, &reload.credentials));
     let log = view.log.as_ref().map(|log| {
         let health = log.health();
         json!({
@@ -145,6 +148,7 @@ fn describe(view: &View, now: Now) -> Value {
             "error_since": reload.error_since.map(timestamp),
             "gateway": gateway,
         },
+        "egress": egress,
         "rate_limits": {
             "store": "memory",
             "scope": "this process: counts end with it, and replicas count apart",

@@ -20,7 +20,7 @@ use crate::denial::Denial;
 use crate::side::Side;
 
 pub use self::diagnostics::{DiagnosticsError, Format, init_tracing};
-pub use self::policy::PolicyFacts;
+pub use self::policy::{CredentialFacts, PolicyFacts};
 pub use prometheus::Error as MetricsError;
 
 use self::family::{Kind, single};
@@ -166,6 +166,16 @@ impl Metrics {
     /// Notes that a new policy holds.
     pub fn policy_loaded(&self, facts: PolicyFacts, now: Now) {
         self.policy.loaded(facts, now);
+    }
+
+    /// Notes that the same policy holds with other values of secrets.
+    pub fn policy_renewed(&self, facts: PolicyFacts) {
+        self.policy.renewed(facts);
+    }
+
+    /// Notes how the credentials of outside services stand.
+    pub fn credentials(&self, facts: CredentialFacts) {
+        self.policy.credentials(facts);
     }
 
     /// Notes that the files were read again, are valid, and say what already holds.

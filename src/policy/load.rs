@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
-use rustix::fs::{Mode, OFlags};
 use sha2::{Digest, Sha256};
 
 use super::advice;
 use super::compile::{self, Strictness};
 use super::locate::{self, Errors};
+use super::open;
 use super::raw::{self, GatewayFile};
 use super::{Gateway, Revision, Snapshot};
 use crate::clock::Now;
@@ -21,6 +21,8 @@ use crate::clock::Now;
 pub const GATEWAY: &str = "gateway_config.json";
 /// The egress's file, which this version does not serve.
 pub const EGRESS: &str = "egress_config.json";
+/// The egress's credentials, where they do not stand in the file before.
+pub const SECRETS: &str = "egress_secrets.json";
 
 /// A file larger than this is not read: a million keys take about 150 MiB.
 const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
@@ -49,13 +51,26 @@ pub enum Error {
     TooLarge(PathBuf),
     /// A file says something that cannot be used.
     Invalid(Errors),
-    /// The edit loses most of the keys, and the file does not say that this is meant.
+    /// The edit loses most of something, and the file does not say that this is meant.
     Shrunk {
-        /// Keys before.
+        /// Of what.
+        what: Guarded,
+        /// How many there are.
         before: usize,
-        /// Keys in the file.
+        /// How many the file has.
         after: usize,
     },
+}
+
+/// What an edit may lose most of only where it says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Guarded {
+    /// API keys.
+    Keys,
+    /// Services.
+    Services,
+    /// Sandboxes.
+    Sandboxes,
 }
 
 impl Files {
@@ -161,22 +176,12 @@ fn finish(hasher: Sha256) -> Revision {
     Revision(HEXLOWER.encode(&hasher.finalize()).into())
 }
 
-/// Opens a regular file of a size that a policy may have. Without waiting: a named pipe in its place
-/// would hold up the reader, and every later edit with it, until somebody writes.
+/// Opens a regular file of a size that a policy may have, without waiting.
 ///
 /// # Errors
 /// There is none, or it is something else.
 pub fn open(path: &Path) -> io::Result<File> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "expected a regular file"));
-    }
-    if about.len() > MAX_FILE_BYTES {
-        return Err(io::ErrorKind::FileTooLarge.into());
-    }
-    Ok(file)
+    open::regular(path, MAX_FILE_BYTES)
 }
 
 /// A file's contents; `None` where there is no such file.
@@ -248,11 +253,18 @@ impl fmt::Display for Error {
                 write!(f, "{}: is larger than {MAX_FILE_BYTES} bytes", path.display())
             }
             Self::Invalid(errors) => errors.fmt(f),
-            Self::Shrunk { before, after } => write!(
-                f,
-                "{GATEWAY}: api_keys would go from {before} to {after}: refused in case it is a \
-                 mistake; if it is meant, set \"allow_shrink\": true in gateway_config"
-            ),
+            Self::Shrunk { what, before, after } => {
+                let (file, what, options) = match what {
+                    Guarded::Keys => (GATEWAY, "api_keys", "gateway_config"),
+                    Guarded::Services => (EGRESS, "egress_services", "egress_config"),
+                    Guarded::Sandboxes => (EGRESS, "sandboxes", "egress_config"),
+                };
+                write!(
+                    f,
+                    "{file}: {what} would go from {before} to {after}: refused in case it is a \
+                     mistake; if it is meant, set \"allow_shrink\": true in {options}"
+                )
+            }
         }
     }
 }

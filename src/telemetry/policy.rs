@@ -10,7 +10,7 @@ use prometheus::proto::{Gauge, Metric, MetricFamily, MetricType};
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
 use super::MetricsError;
-use super::family::{Kind, family, label, single, single_float};
+use super::family::{Kind, family, float, label, single, single_float};
 use crate::clock::Now;
 
 /// What the metrics show of the policy that holds.
@@ -24,6 +24,27 @@ pub struct PolicyFacts {
     pub keys: u64,
     /// Rules.
     pub rules: u64,
+    /// Services of the egress.
+    pub services: u64,
+    /// Sandboxes.
+    pub sandboxes: u64,
+}
+
+/// How many credentials of outside services stand how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CredentialFacts {
+    /// They can be had.
+    pub ok: u64,
+    /// Their sources cannot be read, and their last good values are used.
+    pub kept: u64,
+    /// The others: why they cannot be had.
+    pub unresolved: u64,
+    /// The same.
+    pub empty: u64,
+    /// The same.
+    pub malformed: u64,
+    /// The same.
+    pub stale: u64,
 }
 
 /// The policy's metrics.
@@ -38,8 +59,24 @@ pub(super) struct Policy {
 #[derive(Debug, Default)]
 struct State {
     facts: Option<PolicyFacts>,
+    credentials: CredentialFacts,
     last_success: Duration,
     last_successful: bool,
+}
+
+impl CredentialFacts {
+    /// Each number under its label: a closed set.
+    const fn by_state(&self) -> [(&'static str, u64); 6] {
+        let Self { ok, kept, unresolved, empty, malformed, stale } = *self;
+        [
+            ("ok", ok),
+            ("kept", kept),
+            ("unresolved", unresolved),
+            ("empty", empty),
+            ("malformed", malformed),
+            ("stale", stale),
+        ]
+    }
 }
 
 impl Policy {
@@ -68,7 +105,19 @@ impl Policy {
     pub(super) fn loaded(&self, facts: PolicyFacts, now: Now) {
         self.loaded.inc();
         let mut state = self.state();
-        *state = State { facts: Some(facts), last_success: now.unix, last_successful: true };
+        state.facts = Some(facts);
+        state.last_success = now.unix;
+        state.last_successful = true;
+    }
+
+    /// The same files hold, in another generation: with other values of secrets.
+    pub(super) fn renewed(&self, facts: PolicyFacts) {
+        self.state().facts = Some(facts);
+    }
+
+    /// How the credentials stand now.
+    pub(super) fn credentials(&self, credentials: CredentialFacts) {
+        self.state().credentials = credentials;
     }
 
     /// The files are valid and say what already holds. After a refused edit that was taken back,
@@ -105,6 +154,18 @@ impl Policy {
             ),
             single(
                 Kind::Gauge,
+                "gatepost_policy_services",
+                "Services of the egress in the policy that holds.",
+                facts.services,
+            ),
+            single(
+                Kind::Gauge,
+                "gatepost_policy_sandboxes",
+                "Sandboxes in the policy that holds, the disabled ones included.",
+                facts.sandboxes,
+            ),
+            single(
+                Kind::Gauge,
                 "gatepost_policy_generation",
                 "How many policies have held since the start. 0: none yet, everything is denied.",
                 facts.generation,
@@ -124,6 +185,7 @@ impl Policy {
                 u64::from(state.last_successful),
             ),
         ];
+        families.push(credentials(&state.credentials));
         if state.facts.is_some() {
             let mut gauge = Gauge::default();
             gauge.set_value(1.0);
@@ -144,4 +206,21 @@ impl Policy {
         // A panic elsewhere cannot leave these plain values half written.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn credentials(facts: &CredentialFacts) -> MetricFamily {
+    let metrics = facts.by_state().map(|(state, count)| {
+        let mut gauge = Gauge::default();
+        gauge.set_value(float(count));
+        let mut metric = Metric::from_label(vec![label("state", state)]);
+        metric.set_gauge(gauge);
+        metric
+    });
+    family(
+        MetricType::GAUGE,
+        "gatepost_egress_credentials",
+        "Credentials of outside services by state. ok: to be had. kept: its file cannot be read and \
+         the last good value is used, for now. All others: the service answers 503.",
+        metrics.into(),
+    )
 }

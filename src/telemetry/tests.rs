@@ -77,8 +77,8 @@ fn only_the_revision_is_an_open_label_and_it_has_one_value() {
     let metrics = metrics();
     let before = scrape(&metrics, &Readings::default());
     for generation in 1..=3 {
-        let facts =
-            PolicyFacts { revision: format!("r{generation}"), generation, keys: 7, rules: 2 };
+        let revision = format!("r{generation}");
+        let facts = PolicyFacts { revision, generation, keys: 7, ..PolicyFacts::default() };
         metrics.policy_loaded(facts, Now::read());
     }
     for denial in Denial::ALL {
@@ -98,6 +98,8 @@ fn the_policy_gauges_follow_loads_refusals_and_their_repair() {
         [
             "gatepost_policy_keys",
             "gatepost_policy_rules",
+            "gatepost_policy_services",
+            "gatepost_policy_sandboxes",
             "gatepost_policy_generation",
             "gatepost_policy_last_success_timestamp_seconds",
             "gatepost_policy_last_reload_successful",
@@ -108,14 +110,41 @@ fn the_policy_gauges_follow_loads_refusals_and_their_repair() {
         .map(|name| series[name].clone())
         .join(" ")
     };
-    assert_eq!(state(), "0 0 0 0 0 0 0 0");
-    let facts = PolicyFacts { revision: "a".to_owned(), generation: 1, keys: 5, rules: 3 };
-    metrics.policy_loaded(facts, at(100));
-    assert_eq!(state(), "5 3 1 100 1 1 0 0");
+    assert_eq!(state(), "0 0 0 0 0 0 0 0 0 0");
+    let facts = |generation| PolicyFacts {
+        revision: "a".to_owned(),
+        generation,
+        keys: 5,
+        rules: 3,
+        services: 7,
+        sandboxes: 8,
+    };
+    metrics.policy_loaded(facts(1), at(100));
+    assert_eq!(state(), "5 3 7 8 1 100 1 1 0 0");
     metrics.policy_refused();
-    assert_eq!(state(), "5 3 1 100 0 1 1 0");
+    assert_eq!(state(), "5 3 7 8 1 100 0 1 1 0");
+    metrics.policy_renewed(facts(2));
+    assert_eq!(state(), "5 3 7 8 2 100 0 1 1 0", "other secrets mend no policy");
     metrics.policy_unchanged(at(200));
-    assert_eq!(state(), "5 3 1 200 1 1 1 1");
+    assert_eq!(state(), "5 3 7 8 2 200 1 1 1 1");
+}
+
+#[test]
+fn every_state_of_a_credential_has_its_series_from_the_start() {
+    let metrics = metrics();
+    let counted = || {
+        let series = scrape(&metrics, &Readings::default());
+        ["ok", "kept", "unresolved", "empty", "malformed", "stale"]
+            .map(|state| {
+                series[&format!("gatepost_egress_credentials{{state=\"{state}\"}}")].clone()
+            })
+            .join(" ")
+    };
+    assert_eq!(counted(), "0 0 0 0 0 0");
+    let facts = CredentialFacts { ok: 1, kept: 2, unresolved: 3, empty: 4, malformed: 5, stale: 6 };
+    metrics.credentials(facts);
+    metrics.policy_loaded(PolicyFacts::default(), Now::read());
+    assert_eq!(counted(), "1 2 3 4 5 6", "a load leaves them as they are");
 }
 
 #[test]

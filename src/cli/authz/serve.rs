@@ -27,7 +27,8 @@ use crate::lifecycle::{Drain, Tasks};
 use crate::policy::Snapshot;
 use crate::policy::live::Live;
 use crate::policy::load::{self, Files};
-use crate::policy::reload::{self, Reloader, Status, Waker};
+use crate::policy::reload::{self, Reloader, Socket, Sockets, Status, Version, Waker};
+use crate::policy::secrets::Store;
 use crate::ratelimit::memory::Counters;
 use crate::side::Side;
 use crate::telemetry::Metrics;
@@ -61,8 +62,9 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
     let mut stop = Signals::stop()?;
     let hangup = Signals::reload()?;
     let (readiness, starting) = Readiness::new("start");
-    let seen = reload::look(&options.policy);
+    let stamps = reload::look(&options.policy);
     let snapshot = first(&options)?;
+    let version = Version { stamps, fingerprint: snapshot.revision.clone() };
     let metrics = Arc::new(Metrics::new(started)?);
     metrics.policy_loaded(reload::facts(&snapshot), started);
     let ids = Ids::new()?;
@@ -86,12 +88,16 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
         policy: Arc::clone(&view.policy),
         status: Arc::clone(&view.reload),
         metrics: Arc::clone(&view.metrics),
-        unconfigured: no_gateway.then(|| readiness.wait_for(load::GATEWAY)),
+        secrets: Store::live(&options.policy),
+        sockets: Sockets {
+            gateway: Socket::Bound(no_gateway.then(|| readiness.wait_for(load::GATEWAY))),
+            egress: Socket::Unbound,
+        },
     };
 
     let addresses = bound.addresses();
     bound.serve(&tasks, &view, ids);
-    let (waker, work) = reloader.prepare(seen);
+    let (waker, work) = reloader.prepare(version);
     tasks.spawn_thread("policy reload", move || {
         work();
         Ok::<(), Infallible>(())

@@ -1,6 +1,15 @@
+use super::judge::{Next, guard};
 use super::*;
-use crate::policy::Revision;
+use crate::denial::Unavailable;
+use crate::lifecycle::readiness::Readiness;
+use crate::policy::credential::Source;
+use crate::policy::destination::ServiceId;
+use crate::policy::egress::{Egress, ServiceMap};
+use crate::policy::load::{GATEWAY, Guarded};
+use crate::policy::secrets::tests::helpers::{bearer, injected, logged, map, write};
+use std::fs;
 use std::ops::Range;
+use std::path::Path;
 use tempfile::TempDir;
 
 /// Keys of this range, and what else stands in the file.
@@ -17,7 +26,7 @@ impl File {
         let text = format!(
             r#"{{"gateway_config": {{{config}}}, "api_keys": [{keys}], "rate_limit_tiers": {{"default": {{}}}}}}"#
         );
-        std::fs::write(directory.join(GATEWAY), text).expect("writable");
+        fs::write(directory.join(GATEWAY), text).expect("writable");
     }
 }
 
@@ -32,8 +41,39 @@ fn reloader(directory: &Path) -> Reloader {
         policy: Arc::new(Live::new(snapshot)),
         status: Arc::new(Status::loaded(now)),
         metrics: Arc::new(Metrics::new(now).expect("metrics")),
-        unconfigured: None,
+        secrets: Store::live(directory),
+        sockets: Sockets { gateway: Socket::Bound(None), egress: Socket::Bound(None) },
     }
+}
+
+/// The version of the files that `reloader` holds.
+fn version(reloader: &Reloader) -> Version {
+    let fingerprint = reloader.policy.load().revision.clone();
+    Version { stamps: look(&reloader.directory), fingerprint }
+}
+
+/// A service `one` with the token of the file `secret`.
+fn one() -> ServiceMap {
+    map(&["one"], vec![bearer("one", Source::File("secret".into()))])
+}
+
+/// Lets the reloader's policy have this egress side, with the values that its sources have now.
+fn switch_on(reloader: &mut Reloader, map: ServiceMap) {
+    let map = Arc::new(map);
+    let wanted = reloader.secrets.supply(&map, Now::read());
+    reloader
+        .policy
+        .update(|old| Some(Snapshot { egress: Some(Egress::new(map, wanted)), ..old.clone() }));
+}
+
+/// What a request gets of the credential `one` at this moment.
+fn token(policy: &Live) -> Result<String, Unavailable> {
+    let snapshot = policy.load_full();
+    injected(&snapshot.egress.as_ref().expect("an egress").live, "one")
+}
+
+fn bearing(value: &str) -> String {
+    format!("authorization: Bearer {value}")
 }
 
 #[test]
@@ -61,17 +101,19 @@ fn an_edit_that_loses_most_keys_must_be_meant() {
         let dir = TempDir::new().expect("a directory");
         before.write(dir.path());
         let reloader = reloader(dir.path());
+        let first = version(&reloader);
         after.write(dir.path());
         let files = Files::read(dir.path()).expect("readable");
-        match reloader.next(&files) {
-            Ok(Some(snapshot)) => {
+        match reloader.next(&files, &first.stamps, &first, Now::read()) {
+            Ok(Some(Next { snapshot, .. })) => {
                 assert!(holds, "{name} went through");
                 assert_eq!(snapshot.generation, 2);
                 let gateway = snapshot.gateway.expect("a gateway");
                 assert_eq!(gateway.keys.len(), after.0.len(), "{name}");
             }
             Ok(None) => panic!("{name}: nothing changed"),
-            Err(Error::Shrunk { before: was, after: is }) => {
+            Err(Error::Shrunk { what, before: was, after: is }) => {
+                assert_eq!(what, Guarded::Keys);
                 assert!(!holds, "{name} was refused");
                 assert_eq!((was, is), (before.0.len(), after.0.len()), "{name}");
             }
@@ -100,9 +142,182 @@ fn a_refusal_is_remembered_since_it_began_and_ends_with_the_mend() {
     reloader.refused(&Error::Empty("f".into()), at(400));
     let new =
         Snapshot { revision: Revision("r".into()), generation: 2, gateway: None, egress: None };
-    let old = reloader.swap(new, at(500));
+    let secrets = reloader.secrets.clone();
+    let old = reloader.publish(Next { snapshot: new, secrets }, at(500)).expect("the old one");
     assert_eq!((old.generation, reloader.policy.load().generation), (1, 2));
     let state = reloader.status.get();
     assert_eq!((state.error, state.error_since), (None, None));
     assert_eq!(state.loaded_at, Duration::from_secs(500));
+}
+
+#[test]
+fn an_edit_that_loses_most_services_or_sandboxes_must_be_meant() {
+    let services = |count: usize, allow_shrink: bool| {
+        let names: Vec<String> = (0..count).map(|number| format!("s{number}")).collect();
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let mut map = map(&names, Vec::new());
+        map.options.allow_shrink = allow_shrink;
+        let targets = Store::placeholders().supply(&map, Now::read());
+        let egress = Some(Egress::new(Arc::new(map), targets));
+        Snapshot { revision: Revision("r".into()), generation: 1, gateway: None, egress }
+    };
+    for (before, after, allow_shrink, refused) in [
+        (20, 0, false, true),
+        (20, 0, true, false),
+        (19, 0, false, false),
+        (40, 20, false, false),
+        (41, 20, false, true),
+        (1, 100, false, false),
+    ] {
+        let outcome = guard(&services(before, false), &services(after, allow_shrink));
+        match outcome {
+            Ok(()) => assert!(!refused, "{before} to {after}"),
+            Err(error) => {
+                assert!(refused, "{error}");
+                let start = "egress_config.json: egress_services would go from";
+                assert!(error.to_string().starts_with(start), "{error}");
+            }
+        }
+    }
+    let error = Error::Shrunk { what: Guarded::Sandboxes, before: 30, after: 1 }.to_string();
+    assert!(error.contains("sandboxes would go from 30 to 1") && error.contains("egress_config"));
+}
+
+/// The way of a secret alone: no policy file is read for it.
+#[test]
+fn a_rotated_secret_reaches_the_policy_that_holds() {
+    let dir = TempDir::new().expect("a directory");
+    File(0..1, "", "").write(dir.path());
+    write(&dir.path().join("secret"), "first");
+    let mut reloader = reloader(dir.path());
+    switch_on(&mut reloader, one());
+    let revision = reloader.policy.load().revision.clone();
+    assert!(reloader.resupply(Now::read()).is_none(), "nothing has changed");
+    fs::write(dir.path().join(GATEWAY), "no policy").expect("written");
+    write(&dir.path().join("secret"), "second");
+    let lines = logged(|| drop(reloader.resupply(Now::read()).expect("the old one")));
+    assert_eq!(token(&reloader.policy), Ok(bearing("second")));
+    let snapshot = reloader.policy.load_full();
+    assert_eq!((&snapshot.revision, snapshot.generation), (&revision, 2));
+    assert_eq!(lines.lines().count(), 2, "{lines}");
+    assert!(lines.contains("a new value") && lines.contains("as they are now"), "{lines}");
+    assert!(!lines.contains("second"), "{lines}");
+    assert!(reloader.resupply(Now::read()).is_none(), "it is known by now");
+
+    let at = |seconds| {
+        let now = Now::read();
+        Now { monotonic: now.monotonic + Duration::from_secs(seconds), ..now }
+    };
+    fs::remove_file(dir.path().join("secret")).expect("removed");
+    assert!(reloader.resupply(at(0)).is_none());
+    let state = || reloader.status.get().credentials[0].state.name();
+    assert_eq!((state(), token(&reloader.policy)), ("kept", Ok(bearing("second"))));
+    assert!(reloader.secrets.due().is_some());
+    assert!(reloader.resupply(at(301)).is_some(), "the grace is over");
+    assert_eq!(token(&reloader.policy), Err(Unavailable::Stale));
+    let credentials = &reloader.status.get().credentials;
+    assert_eq!(credentials[0].state.name(), "stale");
+}
+
+/// What Envoy has not yet confirmed keeps its whole old target, and no confirmation is lost.
+#[test]
+fn a_new_policy_is_entered_from_the_targets_that_hold() {
+    let dir = TempDir::new().expect("a directory");
+    File(0..1, "", "").write(dir.path());
+    write(&dir.path().join("secret"), "first");
+    let mut reloader = reloader(dir.path());
+    switch_on(&mut reloader, one());
+    let mut moved = one();
+    moved.services[0].destination.port = 444;
+    let mut secrets = reloader.secrets.clone();
+    write(&dir.path().join("secret"), "second");
+    let moved = Arc::new(moved);
+    let wanted = secrets.supply(&moved, Now::read());
+    let egress = Some(Egress::new(moved, wanted));
+    let snapshot =
+        Snapshot { revision: Revision("moved".into()), generation: 9, gateway: None, egress };
+    reloader.publish(Next { snapshot, secrets }, Now::read());
+    let port = |policy: &Live| {
+        let snapshot = policy.load_full();
+        let egress = snapshot.egress.as_ref().expect("an egress");
+        (egress.live[0].destination.port, egress.pending().count())
+    };
+    assert_eq!((port(&reloader.policy), token(&reloader.policy)), ((443, 1), Ok(bearing("first"))));
+
+    write(&dir.path().join("secret"), "third");
+    reloader.resupply(Now::read()).expect("another value");
+    assert_eq!((port(&reloader.policy), token(&reloader.policy)), ((443, 1), Ok(bearing("first"))));
+    reloader.policy.update(|old| {
+        let egress = old.egress.as_ref()?.promote(|_| true);
+        Some(Snapshot { egress: Some(egress), ..old.clone() })
+    });
+    assert_eq!((port(&reloader.policy), token(&reloader.policy)), ((444, 0), Ok(bearing("third"))));
+    write(&dir.path().join("secret"), "fourth");
+    reloader.resupply(Now::read()).expect("another value");
+    assert_eq!(
+        (port(&reloader.policy), token(&reloader.policy)),
+        ((444, 0), Ok(bearing("fourth")))
+    );
+    assert_eq!(reloader.policy.load().generation, 4, "one for each that was published");
+}
+
+#[test]
+fn a_side_is_ready_once_it_has_a_policy() {
+    let dir = TempDir::new().expect("a directory");
+    File(0..1, "", "").write(dir.path());
+    let mut reloader = reloader(dir.path());
+    let (readiness, gateway) = Readiness::new("gateway_config.json");
+    let egress = readiness.wait_for("egress_config.json");
+    reloader.sockets =
+        Sockets { gateway: Socket::Bound(Some(gateway)), egress: Socket::Bound(Some(egress)) };
+    let mut publish = |snapshot: &Snapshot| {
+        let next = Next { snapshot: snapshot.clone(), secrets: reloader.secrets.clone() };
+        reloader.publish(next, Now::read());
+    };
+    let mut snapshot =
+        Snapshot { revision: Revision("r".into()), generation: 1, gateway: None, egress: None };
+    publish(&snapshot);
+    assert_eq!(readiness.why_not(), ["gateway_config.json", "egress_config.json"]);
+    let map = map(&["one"], Vec::new());
+    assert_eq!(map.service("one").map(|(id, _)| id), Some(ServiceId(0)));
+    let targets = Store::placeholders().supply(&map, Now::read());
+    snapshot.egress = Some(Egress::new(Arc::new(map), targets));
+    publish(&snapshot);
+    assert_eq!(readiness.why_not(), ["gateway_config.json"]);
+}
+
+/// The whole way, with its thread: a secret, and a broken policy beside it.
+#[tokio::test]
+async fn the_thread_follows_secrets_though_the_policy_is_broken() {
+    let dir = TempDir::new().expect("a directory");
+    File(0..1, "", "").write(dir.path());
+    let elsewhere = TempDir::new().expect("a directory");
+    let secret = elsewhere.path().join("secret");
+    write(&secret, "first");
+    let mut reloader = reloader(dir.path());
+    switch_on(&mut reloader, map(&["one"], vec![bearer("one", Source::File(secret.clone()))]));
+    let (policy, status) = (Arc::clone(&reloader.policy), Arc::clone(&reloader.status));
+    let mut news = policy.subscribe();
+    let first = version(&reloader);
+    let (waker, work) = reloader.prepare(first);
+    let thread = std::thread::spawn(work);
+    let patience = Duration::from_secs(15);
+    for value in ["second", "third"] {
+        // Cut short first: what is read too early would be empty.
+        fs::write(&secret, "").expect("written");
+        fs::write(&secret, value).expect("written");
+        let changed = tokio::time::timeout(patience, news.changed()).await;
+        changed.expect("in time").expect("the policy lives");
+        assert_eq!(token(&policy), Ok(bearing(value)));
+        fs::write(dir.path().join(GATEWAY), "no policy").expect("written");
+    }
+    assert_eq!(policy.load().generation, 3, "one for each value");
+    write(&elsewhere.path().join("new"), "fourth");
+    fs::rename(elsewhere.path().join("new"), &secret).expect("renamed");
+    let changed = tokio::time::timeout(patience, news.changed()).await;
+    changed.expect("in time").expect("the policy lives");
+    assert_eq!(token(&policy), Ok(bearing("fourth")));
+    waker.stop();
+    thread.join().expect("no panic");
+    assert!(status.get().error.is_some(), "the policy was refused meanwhile");
 }

@@ -1,6 +1,6 @@
 //! `gatepost explain`.
 
-use super::{CANARY, Policy, run, run_with_stdin};
+use super::{CANARY, Policy, run_with_stdin};
 
 /// One key of every state, and rules of every kind.
 fn policy() -> Policy {

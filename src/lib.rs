@@ -13,5 +13,6 @@ pub mod audit;
 pub mod policy;
 pub mod ratelimit;
 pub mod authz;
+pub mod xds;
 pub mod admin;
 pub mod cli;

@@ -8,6 +8,7 @@ mod diagnostics;
 mod family;
 mod latency;
 mod policy;
+mod xds;
 
 use std::time::Duration;
 
@@ -21,6 +22,7 @@ use crate::side::Side;
 
 pub use self::diagnostics::{DiagnosticsError, Format, init_tracing};
 pub use self::policy::{CredentialFacts, PolicyFacts};
+pub use self::xds::Xds;
 pub use prometheus::Error as MetricsError;
 
 use self::family::{Kind, single};
@@ -70,6 +72,7 @@ pub struct Metrics {
     gateway: SideMetrics,
     egress: SideMetrics,
     policy: Policy,
+    xds: Xds,
 }
 
 /// One more check in flight, until it is dropped.
@@ -136,6 +139,7 @@ impl Metrics {
             gateway: SideMetrics::new(Side::Gateway, &decisions, &in_flight)?,
             egress: SideMetrics::new(Side::Egress, &decisions, &in_flight)?,
             policy: Policy::new(&registry)?,
+            xds: Xds::new(&registry)?,
             registry,
         })
     }
@@ -186,6 +190,11 @@ impl Metrics {
     /// Notes that the files were read and refused: what held before still holds.
     pub fn policy_refused(&self) {
         self.policy.refused();
+    }
+
+    /// The metrics of the discovery service.
+    pub const fn xds(&self) -> &Xds {
+        &self.xds
     }
 
     /// All metrics in the text format of Prometheus ([`TEXT_FORMAT`]).

@@ -15,6 +15,7 @@ mod drain;
 mod faults;
 mod reload;
 mod solo;
+mod xds;
 mod startup;
 mod denials;
 mod limits_told;

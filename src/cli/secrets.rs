@@ -1,7 +1,7 @@
 //! `gatepost secrets`: the file of credentials, made from the environment.
 
-mod plan;
 mod tree;
+mod plan;
 
 use std::ffi::OsString;
 use std::fmt;

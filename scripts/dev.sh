@@ -180,7 +180,7 @@ Four requests to the gateway:
 And as an agent to the egress; what comes back is what the service was sent: its own credential, and no token.
   TOKEN=$token
   allowed          curl -i http://127.0.0.1:8443/v1/hello -H 'Host: demo' -H "X-Sandbox-Token: \$TOKEN"
-                   the answer shows  "authorization": ["Bearer demo-secret-that-no-agent-sees"]
+                   the answer shows  "authorization":["Bearer demo-secret-that-no-agent-sees"]
   as SDKs send it  curl -i http://127.0.0.1:8443/demo/v1/chat/completions -H "Authorization: Bearer \$TOKEN" -d '{}'
   streamed         curl -N http://127.0.0.1:8443/demo/events -H "X-Sandbox-Token: \$TOKEN"
   no token         curl -i http://127.0.0.1:8443/demo/v1/hello

@@ -1,20 +1,29 @@
 //! The command line: one file for each subcommand.
 
+pub mod streams;
+mod words;
+mod token;
+mod table;
+mod whole_file;
+mod policy_file;
 pub mod authz;
 pub mod cases;
 pub mod check;
 pub mod demo_upstream;
 pub mod explain;
 pub mod keys;
+pub mod sandbox_token;
+pub mod secrets;
 pub mod status;
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::streams::{Error, Streams};
 use crate::policy::Snapshot;
 use crate::policy::compile::Strictness;
 use crate::policy::load::{self, Files};
@@ -55,6 +64,12 @@ enum Command {
     /// Make, hash, list and revoke API keys
     #[command(subcommand)]
     Keys(keys::Command),
+    /// Make, list and revoke the tokens by which sandboxes prove who they are
+    #[command(subcommand)]
+    SandboxToken(sandbox_token::Command),
+    /// Write the credentials of the egress from the environment
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// A small echo service for the demo and for tests
     DemoUpstream(demo_upstream::Options),
 }
@@ -73,17 +88,21 @@ pub fn run() -> ExitCode {
         Command::Check(options) => check::run(&options, &mut out, &mut err),
         Command::Explain(options) => explain::run(&options, &mut io::stdin(), &mut out, &mut err),
         Command::Status(options) => status::run(&options, &mut out, &mut err),
-        Command::Keys(command) => match keys::run(
-            &command,
-            &mut keys::Streams {
-                stdin: &mut io::stdin(),
-                stdout: &mut out,
-                stderr: &mut io::stderr(),
-            },
-        ) {
-            Ok(()) => Ok(Exit::Done),
-            Err(error) => writeln!(err, "gatepost: {error}").map(|()| Exit::Failed),
-        },
+        Command::Keys(command) => {
+            with_streams(&mut out, &mut err, |streams| keys::run(&command, streams))
+        }
+        Command::SandboxToken(command) => {
+            with_streams(&mut out, &mut err, |streams| sandbox_token::run(&command, streams))
+        }
+        Command::Secrets(command) => {
+            let surroundings = secrets::Surroundings {
+                variable: &|name| std::env::var_os(name),
+                terminal: out.is_terminal(),
+            };
+            with_streams(&mut out, &mut err, |streams| {
+                secrets::run(&command, &surroundings, streams)
+            })
+        }
         Command::DemoUpstream(options) => demo_upstream::run(&options, &mut err),
     };
     match exit {
@@ -92,6 +111,18 @@ pub fn run() -> ExitCode {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Ok(Exit::Failed) | Err(_) => ExitCode::from(1),
         Ok(Exit::Usage) => ExitCode::from(2),
+    }
+}
+
+/// Runs a command of those that read, write, and fail with a line for people.
+fn with_streams(
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    command: impl FnOnce(&mut Streams<'_>) -> Result<(), Error>,
+) -> io::Result<Exit> {
+    match command(&mut Streams { stdin: &mut io::stdin(), stdout: out, stderr: &mut *err }) {
+        Ok(()) => Ok(Exit::Done),
+        Err(error) => writeln!(err, "gatepost: {error}").map(|()| Exit::Failed),
     }
 }
 
@@ -120,7 +151,7 @@ pub enum Format {
     /// For people.
     #[default]
     Text,
-    /// For scripts: one JSON object.
+    /// For scripts: JSON.
     Json,
 }
 

@@ -3,19 +3,18 @@
 mod file;
 mod table;
 
-use std::fmt;
-use std::io::{self, Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
-use data_encoding::{BASE64URL_NOPAD, HEXLOWER};
+use clap::{Args, Subcommand};
 use jsonc_parser::cst::CstInputValue;
-use sha2::{Digest, Sha256};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
-use self::file::GatewayFile;
-use crate::clock::Now;
+use super::Format;
+use super::policy_file::{PolicyFile, object, pretty};
+use super::streams::{Error, Streams};
+use super::token::{random, sha256};
+use super::words::{moment, name};
+use crate::policy::load::GATEWAY;
 
 /// What every key that we make begins with, so that secret scanners and people know one when they
 /// see it. It says nothing to the gateway, which accepts keys of any form.
@@ -80,15 +79,6 @@ pub struct List {
     pub format: Format,
 }
 
-/// How `keys list` prints.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// A table for people
-    Text,
-    /// An array of objects
-    Json,
-}
-
 /// `gatepost keys revoke`
 #[derive(Args, Debug)]
 pub struct Revoke {
@@ -98,26 +88,6 @@ pub struct Revoke {
     #[arg(long, value_name = "DIR", env = "GATEPOST_POLICY")]
     pub policy: PathBuf,
 }
-
-/// Where the command reads and writes.
-pub struct Streams<'a> {
-    /// Where `hash` reads the key.
-    pub stdin: &'a mut dyn Read,
-    /// What was asked for and nothing else, so that scripts can use it.
-    pub stdout: &'a mut dyn Write,
-    /// Remarks for people.
-    pub stderr: &'a mut dyn Write,
-}
-
-impl fmt::Debug for Streams<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Streams")
-    }
-}
-
-/// Why the command did nothing. Its text is complete and holds no key.
-#[derive(Debug)]
-pub struct Error(String);
 
 /// Runs the command. An error means exit code 1, and that no file was changed.
 pub fn run(command: &Command, streams: &mut Streams<'_>) -> Result<(), Error> {
@@ -130,23 +100,22 @@ pub fn run(command: &Command, streams: &mut Streams<'_>) -> Result<(), Error> {
 }
 
 fn new(args: &New, streams: &mut Streams<'_>) -> Result<(), Error> {
-    let mut random = [0; 32];
-    getrandom::fill(&mut random).map_err(|error| Error(format!("no random numbers: {error}")))?;
-    let key = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&random));
+    let key = random(PREFIX)?;
+    let key = key.expose();
     let entry = entry(args, &sha256(key.as_bytes()));
     let Some(policy) = &args.policy else {
-        writeln!(streams.stdout, "{key}\n\n{}", file::pretty(entry))?;
+        writeln!(streams.stdout, "{key}\n\n{}", pretty(entry))?;
         writeln!(
             streams.stderr,
             "Keep the key now: it is not shown again. The entry belongs into \"api_keys\"."
         )?;
         return Ok(());
     };
-    let mut file = GatewayFile::open_locked(policy)?;
+    let file = PolicyFile::open_locked(policy, GATEWAY)?;
     if let Some(tier) = &args.tier {
-        file.check_tier(tier)?;
+        file::check_tier(&file, tier)?;
     }
-    file.add_key(&args.id, entry)?;
+    file::add(&file, &args.id, entry)?;
     file.save()?;
     // Last, so that no key is handed out that the policy does not know.
     writeln!(streams.stdout, "{key}")?;
@@ -164,32 +133,32 @@ fn hash(streams: &mut Streams<'_>) -> Result<(), Error> {
     let key = input.strip_suffix(b"\n").unwrap_or(&input);
     let key = key.strip_suffix(b"\r").unwrap_or(key);
     if key.is_empty() {
-        return Err(Error("expected a key on standard input, and found nothing".into()));
+        return Err(Error::new("expected a key on standard input, and found nothing"));
     }
     if !key.iter().all(u8::is_ascii_graphic) {
-        return Err(Error(
-            "a key is one line of visible ASCII: nothing else arrives in a header".into(),
+        return Err(Error::new(
+            "a key is one line of visible ASCII: nothing else arrives in a header",
         ));
     }
     if input.len() > key.len() + 2 || u64::try_from(key.len()).is_ok_and(|len| len > KEY_MAX) {
-        return Err(Error(format!("a key of more than {KEY_MAX} bytes fits no header")));
+        return Err(Error::new(format!("a key of more than {KEY_MAX} bytes fits no header")));
     }
     writeln!(streams.stdout, "{}", sha256(key))?;
     Ok(())
 }
 
 fn list(args: &List, streams: &mut Streams<'_>) -> Result<(), Error> {
-    let rows = table::rows(&GatewayFile::open(&args.policy)?)?;
+    let rows = table::rows(&PolicyFile::open(&args.policy, GATEWAY)?)?;
     match args.format {
         Format::Text => table::write_text(&rows, streams.stdout)?,
-        Format::Json => writeln!(streams.stdout, "{}", file::pretty(table::json(rows)))?,
+        Format::Json => writeln!(streams.stdout, "{}", pretty(table::json(rows)))?,
     }
     Ok(())
 }
 
 fn revoke(args: &Revoke, streams: &mut Streams<'_>) -> Result<(), Error> {
-    let mut file = GatewayFile::open_locked(&args.policy)?;
-    if file.disable_key(&args.id)? {
+    let file = PolicyFile::open_locked(&args.policy, GATEWAY)?;
+    if file::disable(&file, &args.id)? {
         file.save()?;
         writeln!(streams.stderr, "{} is revoked.", args.id)?;
     } else {
@@ -220,43 +189,7 @@ fn entry(args: &New, key_sha256: &str) -> CstInputValue {
         let scopes = args.scopes.iter().map(|scope| scope.as_str().into()).collect();
         entry.push(("scopes", CstInputValue::Array(scopes)));
     }
-    CstInputValue::Object(entry.into_iter().map(|(k, v)| (k.to_owned(), v)).collect())
-}
-
-fn sha256(key: &[u8]) -> String {
-    HEXLOWER.encode(&Sha256::digest(key))
-}
-
-/// Ids, roles and the like travel in headers; a new one should need no escaping there.
-fn name(text: &str) -> Result<String, &'static str> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_graphic() && b != b',' && b != b'"') {
-        return Err("expected visible ASCII without spaces, commas and quotes");
-    }
-    Ok(text.to_owned())
-}
-
-fn moment(text: &str) -> Result<String, &'static str> {
-    match OffsetDateTime::parse(text, &Rfc3339) {
-        Ok(end) if end.unix_timestamp() <= Now::read().unix_seconds() => {
-            Err("lies in the past: the key would never be good")
-        }
-        Ok(_) => Ok(text.to_owned()),
-        Err(_) => Err("expected a moment as RFC 3339 writes it, as in 2027-01-31T00:00:00Z"),
-    }
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Error {}
-
-impl From<io::Error> for Error {
-    fn from(error: io::Error) -> Self {
-        Self(format!("cannot read or write: {error}"))
-    }
+    object(entry)
 }
 
 #[cfg(test)]

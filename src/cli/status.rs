@@ -1,6 +1,7 @@
 //! `gatepost status`: what a running gatepost says of itself.
 
 mod ask;
+mod egress;
 
 use std::io::{self, Write};
 use std::time::Duration;
@@ -93,6 +94,7 @@ fn write_text(status: &Value, admin: &Address, out: &mut dyn Write) -> io::Resul
     } else {
         writeln!(out, "  gateway  off: it has no file")?;
     }
+    egress::write(status, out)?;
     let checked = said("/policy/checked_at");
     let reload = if at(status, "/policy/error").is_null() { "no error" } else { "REFUSED" };
     writeln!(out, "  reload   {reload}; the files were last read {checked}")?;

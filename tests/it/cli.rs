@@ -3,10 +3,12 @@
 mod cases;
 mod check;
 mod explain;
+mod sandbox_token;
+mod secrets;
 mod status;
 
 use std::io::Write;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -48,7 +50,10 @@ fn run(args: &[&str]) -> Ran {
 }
 
 fn run_with_stdin(args: &[&str], stdin: &str) -> Ran {
-    let mut command = cli(args);
+    finish(cli(args), stdin)
+}
+
+fn finish(mut command: Command, stdin: &str) -> Ran {
     command.current_dir(root());
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
@@ -86,8 +91,18 @@ impl Policy {
 
 #[test]
 fn every_help_teaches_with_an_example() {
-    for command in ["check", "explain", "status"] {
-        run(&[command, "--help"]).is(0, &["Examples:", &format!("gatepost {command} ")]);
+    for command in [
+        &["check"][..],
+        &["explain"],
+        &["status"],
+        &["sandbox-token", "new"],
+        &["sandbox-token", "list"],
+        &["sandbox-token", "revoke"],
+        &["secrets", "from-env"],
+    ] {
+        let itself = format!("gatepost {} ", command.join(" "));
+        run(&[command, &["--help"]].concat()).is(0, &["Examples:", &itself]);
     }
-    run(&["--help"]).is(0, &["check", "explain", "status", "Exit codes"]);
+    let all = ["check", "explain", "status", "keys", "sandbox-token", "secrets", "Exit codes"];
+    run(&["--help"]).is(0, &all);
 }

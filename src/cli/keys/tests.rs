@@ -3,6 +3,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
 
 use clap::Parser;
+use data_encoding::BASE64URL_NOPAD;
 
 use super::*;
 

@@ -3,16 +3,19 @@
 use serde_json::json;
 
 use super::{CANARY, Policy, run};
+use crate::world::envoy::root;
 
 /// A key of 64 hexadecimal digits that nobody has.
 const SHA256: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
 #[test]
 fn tells_what_is_loaded() {
-    run(&["check", "policy/data", "--env", "development"]).is(
+    let sample = std::fs::read_to_string(root().join("policy/data/gateway_config.json")).unwrap();
+    let policy = Policy::new(&sample);
+    run(&["check", policy.path(), "--env", "development"]).is(
         0,
         &[
-            "policy/data: 2 keys, 4 rules, revision ",
+            ": 2 keys, 4 rules, revision ",
             "tiers: default, standard, unlimited, demo",
             "rules: health, grpc, rest, admin",
             "warning: gateway_config.json:12:14: api_keys[0].key: for development only",

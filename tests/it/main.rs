@@ -12,6 +12,7 @@ mod tidy;
 mod admin;
 mod decisions;
 mod drain;
+mod egress;
 mod faults;
 mod reload;
 mod solo;

@@ -110,12 +110,8 @@ impl Solo {
 
 /// How to start a gatepost on ports that the system picks.
 pub(crate) fn launch(policy: PathBuf, args: &[&str]) -> Launch {
-    Launch {
-        policy,
-        listen: "127.0.0.1:0".to_owned(),
-        env: Vec::new(),
-        args: args.iter().map(|&arg| arg.to_owned()).collect(),
-    }
+    let args = args.iter().map(|&arg| arg.to_owned()).collect();
+    Launch { args, ..Launch::gateway(policy) }
 }
 
 /// Waits for the decision numbered `count`, and holds against all lines that their numbers have no

@@ -5,18 +5,23 @@
 //! `OnceLock`); those that edit the policy or stop a process start their own.
 
 pub(crate) mod answer;
+pub(crate) mod certificates;
 pub(crate) mod check;
+pub(crate) mod dns;
+pub(crate) mod egress;
 pub(crate) mod envoy;
 pub(crate) mod gatepost;
 pub(crate) mod http1;
 pub(crate) mod http2;
 pub(crate) mod patience;
 pub(crate) mod process;
+pub(crate) mod upstream_tls;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ::gatepost::cli::demo_upstream;
+use ::gatepost::side::Side;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -87,7 +92,8 @@ impl Builder {
         replace_file(&policy.join(POLICY_FILE), &self.policy);
         let socket = format!("unix:{}", dir.path().join("gateway.sock").display());
         let listen = if self.unix_socket { socket } else { "127.0.0.1:0".to_owned() };
-        let mut launch = Launch { policy, listen, env: self.env, args: self.args };
+        let (env, args) = (self.env, self.args);
+        let mut launch = Launch { policy, side: Side::Gateway, listen, env, args };
         let gatepost = Gatepost::start(&launch);
         if let Socket::Tcp(address) = &gatepost.socket {
             // Started again, it must be where Envoy looks for it.

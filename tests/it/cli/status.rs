@@ -14,8 +14,7 @@ use crate::world::process::Process;
 const GOOD: &str = r#"{ "rules": [{ "id": "all", "paths": ["/**"], "auth": "none" }] }"#;
 
 fn launch(policy: &Policy) -> Launch {
-    let listen = "127.0.0.1:0".to_owned();
-    Launch { policy: policy.path().into(), listen, env: Vec::new(), args: Vec::new() }
+    Launch::gateway(policy.path().into())
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::answer::{Answer, Request};
 use super::gatepost::Socket;
@@ -69,7 +70,7 @@ impl Config {
 /// An Envoy that is ready.
 pub(crate) struct Envoy {
     pub(crate) process: Process,
-    /// Where clients connect.
+    /// Where clients connect: the first listener of the file.
     pub(crate) gateway: SocketAddr,
     pub(crate) admin: SocketAddr,
 }
@@ -78,6 +79,11 @@ impl Envoy {
     /// Starts it with this configuration and waits until it takes requests. `dir` is a place for
     /// its files.
     pub(crate) fn start(dir: &Path, yaml: &str) -> Self {
+        Self::listening(dir, yaml, "gateway")
+    }
+
+    /// The same, where the listener that clients connect to has another name.
+    pub(crate) fn listening(dir: &Path, yaml: &str, listener: &str) -> Self {
         let (config, address) = (dir.join("envoy.yaml"), dir.join("envoy-admin-address"));
         std::fs::write(&config, yaml).unwrap();
         let mut command = Command::new(binary());
@@ -95,14 +101,13 @@ impl Envoy {
         });
         let get = |path: &str| Http1::connect(admin).send(&Request::get(path));
         eventually("Envoy to be ready", || (get("/ready").status == 200).then_some(()));
-        let gateway = eventually("Envoy's listener", || {
-            let listeners = get("/listeners?format=json").json();
-            let all = listeners["listener_statuses"].as_array()?.clone();
-            let gateway = all.iter().find(|listener| listener["name"] == "gateway")?;
-            let port = gateway["local_address"]["socket_address"]["port_value"].as_u64()?;
-            Some(SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap())))
-        });
+        let gateway = listener_address(admin, listener);
         Self { process, gateway, admin }
+    }
+
+    /// Where another of its listeners is.
+    pub(crate) fn listener(&self, name: &str) -> SocketAddr {
+        listener_address(self.admin, name)
     }
 
     /// GET on the admin port.
@@ -131,6 +136,16 @@ impl Envoy {
     }
 }
 
+fn listener_address(admin: SocketAddr, name: &str) -> SocketAddr {
+    eventually("Envoy's listener", || {
+        let listeners = Http1::connect(admin).send(&Request::get("/listeners?format=json")).json();
+        let all = listeners["listener_statuses"].as_array()?.clone();
+        let found = all.iter().find(|listener| listener["name"] == name)?;
+        let port = found["local_address"]["socket_address"]["port_value"].as_u64()?;
+        Some(SocketAddr::from(([127, 0, 0, 1], u16::try_from(port).unwrap())))
+    })
+}
+
 /// `$ENVOY`, or what `scripts/envoy.sh` has fetched.
 pub(crate) fn binary() -> PathBuf {
     if let Some(path) = std::env::var_os("ENVOY") {
@@ -139,6 +154,31 @@ pub(crate) fn binary() -> PathBuf {
     let path = root().join(".tools/envoy-1.40.0/envoy");
     assert!(path.exists(), "no Envoy: run scripts/envoy.sh, or set ENVOY to a binary");
     path
+}
+
+/// What `envoy --mode validate` says: empty when it accepts the file.
+pub(crate) fn rejected(yaml: &str) -> String {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("envoy.yaml");
+    std::fs::write(&file, yaml).unwrap();
+    let mut envoy = Command::new(binary());
+    let envoy = envoy.args(["--mode", "validate", "--log-level", "warning"]).arg("-c").arg(file);
+    let output = envoy.output().unwrap();
+    if output.status.success() {
+        String::new()
+    } else {
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+/// The version of that binary, as numbers: `[1, 40, 0]`.
+pub(crate) fn version() -> Vec<u32> {
+    let output = Command::new(binary()).arg("--version").output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    // "<path>  version: <commit>/<version>/Clean/RELEASE/BoringSSL"
+    let (_, build) = text.split_once("version: ").unwrap_or_else(|| panic!("{text:?}"));
+    let version = build.split('/').nth(1).unwrap_or_else(|| panic!("no version in {build:?}"));
+    version.split('.').map(|number| number.parse().unwrap()).collect()
 }
 
 pub(crate) fn root() -> &'static Path {

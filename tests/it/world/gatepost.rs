@@ -1,9 +1,12 @@
 //! The process under test.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use gatepost::side::Side;
 use serde_json::Value;
 
 use super::answer::{Answer, Request};
@@ -23,19 +26,28 @@ pub(crate) enum Socket {
 #[derive(Clone, Debug)]
 pub(crate) struct Launch {
     pub(crate) policy: PathBuf,
-    /// The value of `--gateway-listen`.
+    /// Which proxy it answers.
+    pub(crate) side: Side,
+    /// The value of `--gateway-listen` or `--egress-listen`.
     pub(crate) listen: String,
     pub(crate) env: Vec<(String, String)>,
     pub(crate) args: Vec<String>,
 }
 
 impl Launch {
+    /// For the gateway, on a port that the system picks.
+    pub(crate) fn gateway(policy: PathBuf) -> Self {
+        let listen = "127.0.0.1:0".to_owned();
+        Self { policy, side: Side::Gateway, listen, env: Vec::new(), args: Vec::new() }
+    }
+
     /// The command, with nothing of this process's own `GATEPOST_*` environment in it. Decision
     /// lines go to stdout unless told otherwise.
     pub(crate) fn command(&self) -> Command {
         let mut command = cli(&["authz"]);
         command.arg("--policy").arg(&self.policy);
-        command.args(["--gateway-listen", &self.listen, "--admin", "127.0.0.1:0"]);
+        command.args([&format!("--{}-listen", self.side.name()), &self.listen]);
+        command.args(["--admin", "127.0.0.1:0"]);
         if !self.args.iter().any(|arg| arg == "--audit-log") {
             command.args(["--audit-log", "-"]);
         }
@@ -65,7 +77,8 @@ pub(crate) struct Gatepost {
 
 impl Gatepost {
     /// Starts it and waits for its ready line on stderr:
-    /// `gatepost ready: gateway=127.0.0.1:41235 admin=127.0.0.1:41236`.
+    /// `gatepost ready: gateway=127.0.0.1:41235 admin=127.0.0.1:41236`, or `egress=` instead of
+    /// `gateway=` where that is the side it answers.
     pub(crate) fn start(launch: &Launch) -> Self {
         Self::spawn(&mut launch.command())
     }
@@ -79,13 +92,15 @@ impl Gatepost {
         let value = |name: &str| {
             let pairs = ready.split_whitespace().filter_map(|pair| pair.split_once('='));
             let mut found = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
-            found.next().unwrap_or_else(|| panic!("no {name}= in the ready line: {ready}"))
+            found.next()
         };
-        let socket = match value("gateway").strip_prefix("unix:") {
+        let missing = || panic!("an address is missing in the ready line: {ready}");
+        let listen = value("gateway").or(value("egress")).unwrap_or_else(missing);
+        let socket = match listen.strip_prefix("unix:") {
             Some(path) => Socket::Unix(path.into()),
-            None => Socket::Tcp(value("gateway").parse().unwrap()),
+            None => Socket::Tcp(listen.parse().unwrap()),
         };
-        let admin = value("admin").parse().unwrap();
+        let admin = value("admin").unwrap_or_else(missing).parse().unwrap();
         Self { process, socket, admin }
     }
 
@@ -136,7 +151,17 @@ impl Gatepost {
 
 /// Replaces a file as an editor does: a new one beside it, and a rename.
 pub(crate) fn replace_file(path: &Path, text: &str) {
+    replace_with_mode(path, text, 0o644);
+}
+
+/// The same for a file that only its owner may read.
+pub(crate) fn replace_secret_file(path: &Path, text: &str) {
+    replace_with_mode(path, text, 0o600);
+}
+
+fn replace_with_mode(path: &Path, text: &str, mode: u32) {
     let new = path.with_extension("new");
     std::fs::write(&new, text).unwrap();
+    std::fs::set_permissions(&new, Permissions::from_mode(mode)).unwrap();
     std::fs::rename(new, path).unwrap();
 }

@@ -28,6 +28,7 @@ use crate::policy::live::Live;
 use crate::policy::reload::Status;
 use crate::ratelimit::memory::Counters;
 use crate::telemetry::{Metrics, Readings, TEXT_FORMAT};
+use crate::xds::Xds;
 
 /// What there is to show.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub struct View {
     pub reload: Arc<Status>,
     /// What has been counted.
     pub counters: Arc<Counters>,
+    /// The Envoys of the egress, where its socket is bound.
+    pub xds: Option<Xds>,
     /// The metrics.
     pub metrics: Arc<Metrics>,
     /// The decision log, where there is one.
@@ -123,7 +126,8 @@ fn describe(view: &View, now: Now) -> Value {
         })
     });
     let egress = snapshot.egress.as_ref();
-    let egress = egress.map(|egress| egress::describe(egress, &reload.credentials));
+    let envoys = view.xds.as_ref().map(Xds::nodes).unwrap_or_default();
+    let egress = egress.map(|egress| egress::describe(egress, &reload.credentials, &envoys));
     let log = view.log.as_ref().map(|log| {
         let health = log.health();
         json!({

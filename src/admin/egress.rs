@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use super::timestamp;
 use crate::policy::egress::{Egress, Identity};
 use crate::policy::secrets::{Report, State};
+use crate::xds::nodes::{Nack, Node};
 
 /// What holds, what waits for Envoy, and how each credential stands.
-pub(super) fn describe(egress: &Egress, credentials: &[Report]) -> Value {
+pub(super) fn describe(egress: &Egress, credentials: &[Report], envoys: &[Node]) -> Value {
     let map = &egress.map;
     let pending: Vec<&str> = egress.pending().map(|(live, _wanted)| &*live.service).collect();
     let credentials: Vec<Value> = credentials.iter().map(credential).collect();
@@ -19,6 +20,22 @@ pub(super) fn describe(egress: &Egress, credentials: &[Report]) -> Value {
         "identity": identity(map.options.identity),
         "pending": pending,
         "credentials": credentials,
+        "envoys": envoys.iter().map(envoy).collect::<Vec<_>>(),
+    })
+}
+
+fn envoy(node: &Node) -> Value {
+    let Node { id, cluster, since, version, clusters, waiting, refused, nack } = node;
+    let nack = nack.as_ref().map(|Nack { at, text }| json!({ "at": timestamp(*at), "text": text }));
+    json!({
+        "node": id,
+        "cluster": cluster,
+        "since": timestamp(*since),
+        "version": version.as_deref(),
+        "clusters": clusters,
+        "pending": waiting,
+        "refused": refused,
+        "nack": nack,
     })
 }
 

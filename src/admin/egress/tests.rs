@@ -22,7 +22,7 @@ fn the_egress_is_told_without_its_secrets() {
     let targets = store.supply(&new, Now::read());
     let egress = Egress::new(new, targets).after(&old);
     let reports: Vec<Report> = store.reports().cloned().collect();
-    let told = describe(&egress, &reports);
+    let told = describe(&egress, &reports, &[]);
     for (pointer, expected) in [
         ("/services", json!(2)),
         ("/tiers", json!(0)),

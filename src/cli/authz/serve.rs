@@ -74,6 +74,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
     let log = open_log(&options, &ids, &tasks)?;
     let no_gateway = snapshot.gateway.is_none();
     let view = View {
+        xds: None,
         readiness: readiness.clone(),
         policy: Arc::new(Live::new(snapshot)),
         reload: Arc::new(Status::loaded(started)),

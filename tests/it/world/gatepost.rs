@@ -60,6 +60,8 @@ pub(crate) fn cli(args: &[&str]) -> Command {
 pub(crate) struct Gatepost {
     pub(crate) process: Process,
     pub(crate) socket: Socket,
+    /// The same for the egress, where it is on.
+    pub(crate) egress: Option<Socket>,
     pub(crate) admin: SocketAddr,
 }
 
@@ -76,17 +78,21 @@ impl Gatepost {
         let ready = process.stderr.wait_for("gatepost's ready line", |line| {
             line.split_once("gatepost ready: ").map(|(_, pairs)| pairs.to_owned())
         });
+        let find = |name: &str| {
+            let mut pairs = ready.split_whitespace().filter_map(|pair| pair.split_once('='));
+            pairs.find_map(|(key, value)| (key == name).then_some(value))
+        };
         let value = |name: &str| {
-            let pairs = ready.split_whitespace().filter_map(|pair| pair.split_once('='));
-            let mut found = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
-            found.next().unwrap_or_else(|| panic!("no {name}= in the ready line: {ready}"))
+            find(name).unwrap_or_else(|| panic!("no {name}= in the ready line: {ready}"))
         };
-        let socket = match value("gateway").strip_prefix("unix:") {
+        let socket = |address: &str| match address.strip_prefix("unix:") {
             Some(path) => Socket::Unix(path.into()),
-            None => Socket::Tcp(value("gateway").parse().unwrap()),
+            None => Socket::Tcp(address.parse().unwrap()),
         };
+        let egress = find("egress").map(socket);
+        let socket = socket(value("gateway"));
         let admin = value("admin").parse().unwrap();
-        Self { process, socket, admin }
+        Self { process, socket, egress, admin }
     }
 
     /// A connection for Check calls past Envoy.

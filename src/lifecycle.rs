@@ -8,6 +8,8 @@ pub mod address;
 pub mod connection;
 pub mod greeting;
 pub mod socket_file;
+pub mod tls;
+mod handshakes;
 pub mod listener;
 pub mod readiness;
 pub mod signals;

@@ -87,6 +87,7 @@ struct SideMetrics {
     shadowed: Vec<IntCounter>,
     latency: Latency,
     in_flight: IntGauge,
+    failed_handshakes: IntCounter,
 }
 
 impl Outcome {
@@ -132,12 +133,22 @@ impl Metrics {
             ),
             &["side"],
         )?;
+        let failed_handshakes = IntCounterVec::new(
+            Opts::new(
+                "gatepost_tls_handshakes_failed_total",
+                "Connections whose TLS handshake failed: no certificate or one that is not \
+                 listed, no TLS at all, or too slow. With --log-level debug the log says which.",
+            ),
+            &["side"],
+        )?;
         registry.register(Box::new(decisions.clone()))?;
         registry.register(Box::new(in_flight.clone()))?;
+        registry.register(Box::new(failed_handshakes.clone()))?;
         register_process(&registry, started)?;
+        let side = |side| SideMetrics::new(side, &decisions, &in_flight, &failed_handshakes);
         Ok(Self {
-            gateway: SideMetrics::new(Side::Gateway, &decisions, &in_flight)?,
-            egress: SideMetrics::new(Side::Egress, &decisions, &in_flight)?,
+            gateway: side(Side::Gateway)?,
+            egress: side(Side::Egress)?,
             policy: Policy::new(&registry)?,
             xds: Xds::new(&registry)?,
             registry,
@@ -165,6 +176,11 @@ impl Metrics {
         let gauge = &self.side(side).in_flight;
         gauge.inc();
         InFlight(gauge)
+    }
+
+    /// Counts the TLS handshakes that fail on a side's socket.
+    pub fn failed_handshakes(&self, side: Side) -> IntCounter {
+        self.side(side).failed_handshakes.clone()
     }
 
     /// Notes that a new policy holds.
@@ -258,6 +274,7 @@ impl SideMetrics {
         side: Side,
         decisions: &IntCounterVec,
         in_flight: &IntGaugeVec,
+        failed_handshakes: &IntCounterVec,
     ) -> Result<Self, MetricsError> {
         let counter = |outcome: Outcome| {
             let (reason, detail) = outcome.denial().map_or(("", ""), |d| (d.reason(), d.detail()));
@@ -277,6 +294,7 @@ impl SideMetrics {
                 .collect::<Result<_, _>>()?,
             latency: Latency::default(),
             in_flight: in_flight.get_metric_with_label_values(&[side.name()])?,
+            failed_handshakes: failed_handshakes.get_metric_with_label_values(&[side.name()])?,
         })
     }
 }

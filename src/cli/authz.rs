@@ -1,5 +1,6 @@
 //! `gatepost authz`: the policy sidecar.
 
+mod tls;
 mod serve;
 
 use std::io::{self, Write};
@@ -27,6 +28,14 @@ pub struct Options {
     /// Where the gateway's Envoy asks: host:port or unix:/path [default: 127.0.0.1:9191]
     #[arg(long, value_name = "ADDR", env = "GATEPOST_GATEWAY_LISTEN")]
     gateway_listen: Option<Address>,
+
+    /// Where the egress's Envoy asks: unix:/path, or host:port with all four flags of TLS
+    /// [default: unix:/run/gatepost/egress.sock]
+    #[arg(long, value_name = "ADDR", env = "GATEPOST_EGRESS_LISTEN")]
+    egress_listen: Option<Address>,
+
+    #[command(flatten)]
+    tls: tls::Flags,
 
     /// Where operators ask: /health, /ready, /status, /metrics
     #[arg(long, value_name = "ADDR", env = "GATEPOST_ADMIN", default_value = "127.0.0.1:8181")]
@@ -95,6 +104,10 @@ pub fn run(options: Options, err: &mut dyn Write) -> io::Result<Exit> {
     };
     if let Err(error) = telemetry::init_tracing(format, &options.log_level) {
         writeln!(err, "gatepost: --log-level: {error}")?;
+        return Ok(Exit::Usage);
+    }
+    if let Err(error) = options.tls.files(options.egress_listen.as_ref()) {
+        writeln!(err, "gatepost: {error}")?;
         return Ok(Exit::Usage);
     }
     let served = tokio::runtime::Runtime::new().map_err(Into::into).and_then(|runtime| {

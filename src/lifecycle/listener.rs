@@ -14,7 +14,9 @@ use tokio::time::Sleep;
 
 use super::address::Address;
 use super::connection::{Connection, Peer};
+use super::handshakes::Handshakes;
 use super::socket_file::{self, SocketFile};
+use super::tls::Tls;
 
 /// How long to wait after an accept that failed for want of something, such as a free descriptor.
 /// Trying again at once would burn a core on the same error; waiting much longer would lose more
@@ -35,6 +37,7 @@ pub struct Listener {
 #[derive(Debug)]
 enum Socket {
     Tcp(TcpListener),
+    Tls(TcpListener, Box<Handshakes>),
     // The file is dropped first, while the socket still listens: nobody can have taken it for dead.
     Unix { _file: SocketFile, listener: UnixListener },
 }
@@ -90,16 +93,33 @@ impl Listener {
         &self.address
     }
 
+    /// From now on whoever connects must begin with a TLS handshake. A Unix socket stays as it is:
+    /// the file's mode says who may connect.
+    #[must_use]
+    pub fn over_tls(self, tls: Tls) -> Self {
+        let Self { socket, address, pause } = self;
+        let socket = match socket {
+            Socket::Tcp(listener) | Socket::Tls(listener, _) => {
+                Socket::Tls(listener, Box::new(Handshakes::new(tls)))
+            }
+            unix @ Socket::Unix { .. } => unix,
+        };
+        Self { socket, address, pause }
+    }
+
     fn poll_accept(&mut self, cx: &mut Context<'_>) -> Poll<Connection> {
         let Self { socket, address, pause } = self;
-        pause.poll_until_ok(cx, address, |cx| match socket {
-            Socket::Tcp(listener) => {
-                listener.poll_accept(cx).map_ok(|(stream, peer)| Connection::tcp(stream, peer))
-            }
-            Socket::Unix { listener, .. } => {
-                listener.poll_accept(cx).map_ok(|(stream, _unnamed)| Connection::unix(stream))
-            }
-        })
+        match socket {
+            Socket::Tcp(listener) => pause
+                .poll_until_ok(cx, address, |cx| listener.poll_accept(cx))
+                .map(|(stream, peer)| Connection::tcp(stream, peer)),
+            Socket::Tls(listener, handshakes) => handshakes.poll_next(cx, |cx| {
+                pause.poll_until_ok(cx, address, |cx| listener.poll_accept(cx))
+            }),
+            Socket::Unix { listener, .. } => pause
+                .poll_until_ok(cx, address, |cx| listener.poll_accept(cx))
+                .map(|(stream, _unnamed)| Connection::unix(stream)),
+        }
     }
 }
 
@@ -125,7 +145,9 @@ impl axum::serve::Listener for Listener {
 
     fn local_addr(&self) -> io::Result<Peer> {
         match &self.socket {
-            Socket::Tcp(listener) => listener.local_addr().map(Peer::Tcp),
+            Socket::Tcp(listener) | Socket::Tls(listener, _) => {
+                listener.local_addr().map(Peer::Tcp)
+            }
             Socket::Unix { .. } => Ok(Peer::Unix),
         }
     }

@@ -26,6 +26,7 @@ mod paths;
 mod requests;
 mod rules;
 mod network;
+mod tls;
 mod raw_check;
 mod mutations;
 mod scene;

@@ -22,7 +22,7 @@ fn directory(text: &str) -> (TempDir, PathBuf) {
 }
 
 /// Starts it where it must not start; returns its exit code and standard error.
-fn fails(launch: &Launch) -> (Option<i32>, String) {
+pub(crate) fn fails(launch: &Launch) -> (Option<i32>, String) {
     let mut process = Process::start("gatepost", &mut launch.command());
     let code = process.wait().code();
     let text = process.stderr.to_the_end().join("\n");

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 
 use super::Options;
@@ -20,9 +21,10 @@ use crate::authz::service::{Authorization, Authorizer};
 use crate::clock::Now;
 use crate::lifecycle::address::Address;
 use crate::lifecycle::greeting::Greeting;
-use crate::lifecycle::listener::{self, Listener};
+use crate::lifecycle::listener::{self, BindError, Listener};
 use crate::lifecycle::readiness::Readiness;
 use crate::lifecycle::signals::Signals;
+use crate::lifecycle::tls::Tls;
 use crate::lifecycle::{Drain, Tasks};
 use crate::policy::Snapshot;
 use crate::policy::live::Live;
@@ -32,9 +34,12 @@ use crate::policy::secrets::Store;
 use crate::ratelimit::memory::Counters;
 use crate::side::Side;
 use crate::telemetry::Metrics;
+use crate::xds::Xds;
 
 /// Where the gateway's Envoy asks, unless told otherwise.
 const GATEWAY_LISTEN: &str = "127.0.0.1:9191";
+/// Where the egress's Envoy asks, unless told otherwise.
+const EGRESS_LISTEN: &str = "unix:/run/gatepost/egress.sock";
 
 /// How many checks one connection may have open at once. Envoy opens another connection past it.
 const MAX_CONCURRENT_STREAMS: u32 = 1024;
@@ -70,13 +75,29 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
     let ids = Ids::new()?;
     let tasks = Tasks::new();
     // Before the log, so that a start that fails leaves no line in it.
-    let bound = Bound::bind(&options).await?;
+    let tls = match options.tls.files(options.egress_listen.as_ref())? {
+        Some(files) => Some(files.load()?),
+        None => None,
+    };
+    let bound = Bound::bind(&options, &snapshot).await?.secured(tls.as_ref(), &metrics);
     let log = open_log(&options, &ids, &tasks)?;
-    let no_gateway = snapshot.gateway.is_none();
+    let waiting = |bound: bool, has_policy: bool, file| match bound {
+        true => Socket::Bound((!has_policy).then(|| readiness.wait_for(file))),
+        false => Socket::Unbound,
+    };
+    let sockets = Sockets {
+        gateway: waiting(bound.gateway.is_some(), snapshot.gateway.is_some(), load::GATEWAY),
+        egress: waiting(bound.egress.is_some(), snapshot.egress.is_some(), load::EGRESS),
+    };
+    let policy = Arc::new(Live::new(snapshot));
+    let xds = bound
+        .egress
+        .is_some()
+        .then(|| Xds::new(Arc::clone(&policy), Arc::clone(&metrics), tasks.shutdown().clone()));
     let view = View {
-        xds: None,
+        xds,
         readiness: readiness.clone(),
-        policy: Arc::new(Live::new(snapshot)),
+        policy,
         reload: Arc::new(Status::loaded(started)),
         counters: Arc::new(Counters::new()),
         metrics,
@@ -90,10 +111,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
         status: Arc::clone(&view.reload),
         metrics: Arc::clone(&view.metrics),
         secrets: Store::live(&options.policy),
-        sockets: Sockets {
-            gateway: Socket::Bound(no_gateway.then(|| readiness.wait_for(load::GATEWAY))),
-            egress: Socket::Unbound,
-        },
+        sockets,
     };
 
     let addresses = bound.addresses();
@@ -123,7 +141,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
 fn first(options: &Options) -> Result<Snapshot, load::Error> {
     let files = Files::read(&options.policy)?;
     if !files.has_gateway() {
-        let asked = options.gateway_listen.is_some();
+        let asked = options.gateway_listen.is_some() || options.egress_listen.is_some();
         let egress = options.policy.join(load::EGRESS).exists();
         if !(asked && egress) {
             return Err(load::Error::Nothing(options.policy.clone()));
@@ -156,61 +174,106 @@ fn open_log(options: &Options, ids: &Ids, tasks: &Tasks) -> Result<Option<Log>, 
 
 /// Every address, bound and not yet served.
 struct Bound {
-    gateway: Listener,
+    /// `None` for a side that has no file and was not asked for either.
+    gateway: Option<Listener>,
+    egress: Option<Listener>,
     admin: Listener,
     metrics: Option<Listener>,
 }
 
 impl Bound {
-    async fn bind(options: &Options) -> Result<Self, Failure> {
+    async fn bind(options: &Options, snapshot: &Snapshot) -> Result<Self, Failure> {
         let mode = options.socket_mode;
-        let default: Address = GATEWAY_LISTEN.parse()?;
-        let gateway = options.gateway_listen.as_ref().unwrap_or(&default);
+        let side = |asked: &Option<Address>, has_file: bool, default: &str| match asked {
+            Some(address) => Ok::<_, Failure>(Some(address.clone())),
+            None if has_file => Ok(Some(default.parse()?)),
+            None => Ok(None),
+        };
+        let gateway = side(&options.gateway_listen, snapshot.gateway.is_some(), GATEWAY_LISTEN)?;
+        let egress = side(&options.egress_listen, snapshot.egress.is_some(), EGRESS_LISTEN)?;
         Ok(Self {
-            gateway: listener::bind(gateway, mode).await?,
+            gateway: bind(gateway.as_ref(), mode).await?,
+            egress: bind(egress.as_ref(), mode).await?,
             admin: listener::bind(&options.admin, mode).await?,
-            metrics: match &options.metrics {
-                Some(address) => Some(listener::bind(address, mode).await?),
-                None => None,
-            },
+            metrics: bind(options.metrics.as_ref(), mode).await?,
         })
+    }
+
+    /// TLS on the sockets where Envoy asks, where they are on TCP.
+    fn secured(self, tls: Option<&Tls>, metrics: &Metrics) -> Self {
+        let secure = |listener: Option<Listener>, side| match (listener, tls) {
+            (Some(listener), Some(tls)) => {
+                Some(listener.over_tls(tls.clone().counting(metrics.failed_handshakes(side))))
+            }
+            (listener, _) => listener,
+        };
+        Self {
+            gateway: secure(self.gateway, Side::Gateway),
+            egress: secure(self.egress, Side::Egress),
+            ..self
+        }
     }
 
     /// As the ready line names them.
     fn addresses(&self) -> String {
-        let Self { gateway, admin, metrics } = self;
-        let mut names =
-            format!("gateway={} admin={}", gateway.local_address(), admin.local_address());
-        if let Some(metrics) = metrics {
-            names = format!("{names} metrics={}", metrics.local_address());
-        }
-        names
+        let Self { gateway, egress, admin, metrics } = self;
+        let all = [
+            ("gateway", gateway.as_ref()),
+            ("egress", egress.as_ref()),
+            ("admin", Some(admin)),
+            ("metrics", metrics.as_ref()),
+        ];
+        let bound = all.into_iter().filter_map(|(name, listener)| {
+            listener.map(|listener| format!("{name}={}", listener.local_address()))
+        });
+        bound.collect::<Vec<_>>().join(" ")
     }
 
     fn serve(self, tasks: &Tasks, view: &View, ids: Ids) {
-        let Self { gateway, admin, metrics } = self;
+        let Self { gateway, egress, admin, metrics } = self;
         let stop = tasks.shutdown();
         if let Some(metrics) = metrics {
             tasks.spawn("metrics", admin::serve_metrics(metrics, view.clone(), stop.clone()));
         }
         tasks.spawn("admin", admin::serve(admin, view.clone(), stop.clone()));
-        let authorizer = Arc::new(Authorizer {
-            side: Side::Gateway,
-            policy: Arc::clone(&view.policy),
-            counters: Arc::clone(&view.counters),
-            metrics: Arc::clone(&view.metrics),
-            log: view.log.clone(),
-            ids: Arc::new(ids),
-        });
-        let readiness = view.readiness.clone();
-        tasks.spawn("gateway", serve_checks(gateway, authorizer, readiness, stop.clone()));
+        let ids = Arc::new(ids);
+        let checks = |side| {
+            let authorizer = Authorizer {
+                side,
+                policy: Arc::clone(&view.policy),
+                counters: Arc::clone(&view.counters),
+                metrics: Arc::clone(&view.metrics),
+                log: view.log.clone(),
+                ids: Arc::clone(&ids),
+            };
+            Routes::new(Authorization(Arc::new(authorizer)))
+                .add_service(health::service(view.readiness.clone(), stop.clone()))
+        };
+        if let Some(gateway) = gateway {
+            tasks.spawn("gateway", serve_grpc(gateway, checks(Side::Gateway), stop.clone()));
+        }
+        if let Some(egress) = egress {
+            let mut services = checks(Side::Egress);
+            if let Some(xds) = &view.xds {
+                services = services.add_service(xds.service());
+                tasks.spawn("clusters", xds.clone().run());
+            }
+            tasks.spawn("egress", serve_grpc(egress, services, stop.clone()));
+        }
     }
 }
 
-async fn serve_checks(
+async fn bind(address: Option<&Address>, mode: u32) -> Result<Option<Listener>, BindError> {
+    match address {
+        Some(address) => Ok(Some(listener::bind(address, mode).await?)),
+        None => Ok(None),
+    }
+}
+
+/// Serves these gRPC services until `stop`.
+async fn serve_grpc(
     listener: Listener,
-    authorizer: Arc<Authorizer>,
-    readiness: Readiness,
+    services: Routes,
     stop: CancellationToken,
 ) -> Result<(), tonic::transport::Error> {
     let greeted = stop.clone();
@@ -222,8 +285,7 @@ async fn serve_checks(
         .http2_max_pending_accept_reset_streams(Some(MAX_PENDING_RESETS))
         .http2_keepalive_interval(Some(KEEPALIVE))
         .timeout(ARRIVAL)
-        .add_service(Authorization(authorizer))
-        .add_service(health::service(readiness, stop.clone()))
+        .add_routes(services)
         .serve_with_incoming_shutdown(connections, stop.cancelled_owned())
         .await
 }

@@ -72,6 +72,8 @@ pub(crate) fn cli(args: &[&str]) -> Command {
 pub(crate) struct Gatepost {
     pub(crate) process: Process,
     pub(crate) socket: Socket,
+    /// The same for the egress, where it is on.
+    pub(crate) egress: Option<Socket>,
     pub(crate) admin: SocketAddr,
 }
 
@@ -89,19 +91,19 @@ impl Gatepost {
         let ready = process.stderr.wait_for("gatepost's ready line", |line| {
             line.split_once("gatepost ready: ").map(|(_, pairs)| pairs.to_owned())
         });
-        let value = |name: &str| {
-            let pairs = ready.split_whitespace().filter_map(|pair| pair.split_once('='));
-            let mut found = pairs.filter(|(key, _)| *key == name).map(|(_, value)| value);
-            found.next()
+        let find = |name: &str| {
+            let mut pairs = ready.split_whitespace().filter_map(|pair| pair.split_once('='));
+            pairs.find_map(|(key, value)| (key == name).then_some(value))
         };
         let missing = || panic!("an address is missing in the ready line: {ready}");
-        let listen = value("gateway").or(value("egress")).unwrap_or_else(missing);
-        let socket = match listen.strip_prefix("unix:") {
+        let socket = |address: &str| match address.strip_prefix("unix:") {
             Some(path) => Socket::Unix(path.into()),
-            None => Socket::Tcp(listen.parse().unwrap()),
+            None => Socket::Tcp(address.parse().unwrap()),
         };
-        let admin = value("admin").unwrap_or_else(missing).parse().unwrap();
-        Self { process, socket, admin }
+        let egress = find("egress").map(socket);
+        let socket = socket(find("gateway").or(find("egress")).unwrap_or_else(missing));
+        let admin = find("admin").unwrap_or_else(missing).parse().unwrap();
+        Self { process, socket, egress, admin }
     }
 
     /// A connection for Check calls past Envoy.

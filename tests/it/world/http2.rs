@@ -46,7 +46,8 @@ impl Http2 {
         runtime().block_on(async { Self::over(UnixStream::connect(path).await.unwrap()).await })
     }
 
-    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
+    /// The same on a connection that is there already.
+    pub(crate) async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let io = TokioIo::new(stream);
         let (sender, connection) = handshake(TokioExecutor::new(), io).await.unwrap();
         runtime().spawn(connection);

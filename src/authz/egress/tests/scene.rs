@@ -7,7 +7,7 @@ use std::time::Duration;
 use sha2::{Digest as _, Sha256};
 
 use crate::authz::decide;
-use crate::authz::respond::answer::{Answer, find};
+use crate::authz::respond::answer::Answer;
 use crate::authz::sample::Sample;
 use crate::clock::Now;
 use crate::denial::Unavailable;

@@ -321,3 +321,26 @@ async fn the_thread_follows_secrets_though_the_policy_is_broken() {
     thread.join().expect("no panic");
     assert!(status.get().error.is_some(), "the policy was refused meanwhile");
 }
+
+#[test]
+fn a_side_without_a_socket_stays_off_and_one_that_was_on_does_not_go() {
+    let dir = TempDir::new().expect("a directory");
+    let mut reloader = reloader(dir.path());
+    let first = version(&reloader);
+    File(0..1, "", "").write(dir.path());
+    let next = |reloader: &Reloader| {
+        let files = Files::read(dir.path()).expect("readable");
+        reloader.next(&files, &look(dir.path()), &first, Now::read())
+    };
+    for (socket, on) in [(Socket::Unbound, false), (Socket::Bound(None), true)] {
+        reloader.sockets.gateway = socket;
+        let lines = logged(|| {
+            let new = next(&reloader).expect("valid").expect("something new");
+            assert_eq!(new.snapshot.gateway.is_some(), on);
+        });
+        assert_eq!(lines.contains("the gateway has no socket"), !on, "{lines}");
+    }
+    switch_on(&mut reloader, one());
+    let error = next(&reloader).expect_err("the egress has no file").to_string();
+    assert!(error.contains("egress_config.json: is gone"), "{error}");
+}

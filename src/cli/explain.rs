@@ -19,6 +19,7 @@ use crate::authz::sample::Sample;
 use crate::clock::{Now, rfc3339};
 use crate::policy::Snapshot;
 use crate::policy::rule::CredentialHeaders;
+use crate::policy::secrets::Store;
 use crate::ratelimit::memory::Counters;
 use render::Explanation;
 
@@ -136,7 +137,8 @@ pub fn run(
         )?;
         return Ok(Exit::Usage);
     }
-    let snapshot = match load_policy(&options.directory, options.environment.into()) {
+    let strictness = options.environment.into();
+    let snapshot = match load_policy(&options.directory, strictness, &mut Store::placeholders()) {
         Ok((_files, snapshot)) => snapshot,
         Err(error) => {
             writeln!(err, "{error}")?;

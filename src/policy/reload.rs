@@ -17,6 +17,7 @@ use super::changes;
 use super::compile::Strictness;
 use super::live::Live;
 use super::load::{Error, Files, GATEWAY};
+use super::secrets::Store;
 use super::stamp::Found;
 use super::{Revision, Snapshot};
 use crate::clock::Now;
@@ -326,7 +327,8 @@ impl Reloader {
         if *files.revision() == old.revision {
             return Ok(None);
         }
-        let new = files.compile(self.strictness, old.generation.saturating_add(1))?;
+        let generation = old.generation.saturating_add(1);
+        let new = files.compile(self.strictness, generation, &mut Store::live(), Now::read())?;
         if let (Some(before), Some(after)) = (&old.gateway, &new.gateway) {
             let (before, after, allowed) =
                 (before.keys.len(), after.keys.len(), after.options.allow_shrink);
@@ -341,7 +343,7 @@ impl Reloader {
     /// Lets the new snapshot hold, and returns the old one.
     fn swap(&mut self, new: Snapshot, now: Now) -> Arc<Snapshot> {
         let old = self.policy.load_full();
-        let changes = changes::describe(old.gateway.as_deref(), new.gateway.as_deref());
+        let changes = changes::describe(&old, &new);
         tracing::info!(revision = %new.revision, generation = new.generation, changes, "policy loaded");
         self.metrics.policy_loaded(facts(&new), now);
         if new.gateway.is_some() {

@@ -28,6 +28,7 @@ use crate::policy::Snapshot;
 use crate::policy::live::Live;
 use crate::policy::load::{self, Files};
 use crate::policy::reload::{self, Reloader, Status, Waker};
+use crate::policy::secrets::Store;
 use crate::ratelimit::memory::Counters;
 use crate::side::Side;
 use crate::telemetry::Metrics;
@@ -115,15 +116,10 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
 /// The policy to start with.
 fn first(options: &Options) -> Result<Snapshot, load::Error> {
     let files = Files::read(&options.policy)?;
-    if !files.has_gateway() {
-        let asked = options.gateway_listen.is_some();
-        let egress = options.policy.join(load::EGRESS).exists();
-        if !(asked && egress) {
-            return Err(load::Error::Nothing(options.policy.clone()));
-        }
-        tracing::warn!("{} is not served by this version", load::EGRESS);
+    if !files.has_gateway() && !files.has_egress() {
+        return Err(load::Error::Nothing(options.policy.clone()));
     }
-    files.compile(options.environment.into(), 1)
+    files.compile(options.environment.into(), 1, &mut Store::live(), Now::read())
 }
 
 /// The decision log. Its thread is watched: one that dies ends the process.

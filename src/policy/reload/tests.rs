@@ -25,7 +25,8 @@ impl File {
 fn reloader(directory: &Path) -> Reloader {
     let now = Now::read();
     let files = Files::read(directory).expect("readable");
-    let snapshot = files.compile(Strictness::Production, 1).expect("valid");
+    let snapshot =
+        files.compile(Strictness::Production, 1, &mut Store::live(), now).expect("valid");
     Reloader {
         directory: directory.to_owned(),
         strictness: Strictness::Production,

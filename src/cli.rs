@@ -24,9 +24,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::streams::{Error, Streams};
+use crate::clock::Now;
 use crate::policy::Snapshot;
 use crate::policy::compile::Strictness;
 use crate::policy::load::{self, Files};
+use crate::policy::secrets::Store;
 
 /// What the process tells its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,13 +157,17 @@ pub enum Format {
     Json,
 }
 
-/// The policy of a directory, loaded as the server loads it.
-fn load_policy(directory: &Path, strictness: Strictness) -> Result<(Files, Snapshot), load::Error> {
+/// The policy of a directory, loaded as the server loads it, with credentials out of `secrets`.
+fn load_policy(
+    directory: &Path,
+    strictness: Strictness,
+    secrets: &mut Store,
+) -> Result<(Files, Snapshot), load::Error> {
     let files = Files::read(directory)?;
-    if !files.has_gateway() {
+    if !files.has_gateway() && !files.has_egress() {
         return Err(load::Error::Nothing(directory.to_owned()));
     }
-    let snapshot = files.compile(strictness, 1)?;
+    let snapshot = files.compile(strictness, 1, secrets, Now::read())?;
     Ok((files, snapshot))
 }
 

@@ -18,12 +18,14 @@ use crate::authz::decide;
 use crate::authz::respond::answer::Answer;
 use crate::authz::sample::Sample;
 use crate::clock::{Now, rfc3339};
-use crate::policy::Snapshot;
 use crate::policy::compile::{self, Strictness};
+use crate::policy::egress::Egress;
 use crate::policy::load;
 use crate::policy::locate::{Errors, Finding, decode_utf8, explain, quote};
 use crate::policy::place::Place;
 use crate::policy::raw::{self, CaseFile, CaseRequest, Text};
+use crate::policy::secrets::Store;
+use crate::policy::{Revision, Snapshot};
 use crate::ratelimit::memory::Counters;
 use crate::side::Side;
 
@@ -133,36 +135,53 @@ fn own_policy(
             strictness
         }
     };
-    match (&file.policy, &file.gateway) {
-        (None, None) => Ok(None),
-        (Some(_), Some(_)) => {
-            findings.push(root.field("gateway").report("expected `policy` or `gateway`, not both"));
-            Ok(None)
-        }
-        (Some(directory), None) => {
-            let directory = path.parent().unwrap_or(Path::new("")).join(&**directory);
-            match load_policy(&directory, strictness) {
-                Ok((_files, snapshot)) => Ok(Some(snapshot)),
-                Err(error) => Err(Error::Policy(directory, error)),
-            }
-        }
-        (None, Some(gateway)) => match compile::gateway(gateway, strictness) {
-            Ok(gateway) => {
-                let revision = crate::policy::Revision("inline".into());
-                Ok(Some(Snapshot {
-                    revision,
-                    generation: 1,
-                    gateway: Some(Arc::new(gateway)),
-                    egress: None,
-                }))
-            }
-            Err(found) => {
-                let prefix = root.field("gateway").path();
-                findings.extend(found.into_iter().map(|finding| finding.within(&prefix)));
-                Ok(None)
-            }
-        },
+    let inline = file.gateway.is_some() || file.egress.is_some();
+    let Some(directory) = &file.policy else {
+        return Ok(inline.then(|| inline_policy(file, strictness, findings)));
+    };
+    if inline {
+        let field = if file.gateway.is_some() { "gateway" } else { "egress" };
+        let message = format!("expected `policy` or `{field}`, not both");
+        findings.push(root.field(field).report(message));
+        return Ok(None);
     }
+    let directory = path.parent().unwrap_or(Path::new("")).join(&**directory);
+    match load_policy(&directory, strictness, &mut Store::placeholders()) {
+        Ok((_files, snapshot)) => Ok(Some(snapshot)),
+        Err(error) => Err(Error::Policy(directory, error)),
+    }
+}
+
+/// The policy that the file holds. What is wrong with it is found, and then nothing is run.
+fn inline_policy(
+    file: &CaseFile<'_>,
+    strictness: Strictness,
+    findings: &mut Vec<Finding>,
+) -> Snapshot {
+    let root = Place::Root;
+    let mut found = |field, found: Vec<Finding>| {
+        let prefix = root.field(field).path();
+        findings.extend(found.into_iter().map(|finding| finding.within(&prefix)));
+    };
+    let mut gateway = None;
+    if let Some(written) = &file.gateway {
+        match compile::gateway(written, strictness) {
+            Ok(compiled) => gateway = Some(Arc::new(compiled)),
+            Err(faults) => found("gateway", faults),
+        }
+    }
+    let mut egress = None;
+    if let Some(written) = &file.egress {
+        match compile::egress(written, None, strictness) {
+            Ok(map) => {
+                let map = Arc::new(map);
+                let wanted = Store::placeholders().supply(&map, Now::read());
+                egress = Some(Egress::new(map, wanted));
+            }
+            Err(faults) => found("egress", faults.config),
+        }
+    }
+    Snapshot { revision: Revision("inline".into()), generation: 1, gateway, egress }
 }
 
 /// Judges a case as it is written.
@@ -175,6 +194,16 @@ fn prepare(
     let before = findings.len();
     if case.name.is_none() {
         findings.push(place.field("name").report("expected a field `name`: what the case shows"));
+    }
+    match case.side.as_deref() {
+        None | Some("gateway") => {}
+        Some("egress") => {
+            findings.push(place.field("side").report("this version judges no egress requests"));
+        }
+        Some(other) => {
+            let message = format!("expected \"gateway\" or \"egress\", found {}", quote(other));
+            findings.push(place.field("side").report(message));
+        }
     }
     let repeat = match case.repeat.map(u32::try_from) {
         None => 1,

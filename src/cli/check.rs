@@ -4,14 +4,17 @@ mod report;
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::cases::{self, Tally};
 use super::{Environment, Exit, Format, environment, load_policy};
 use crate::clock::Now;
 use crate::policy::Snapshot;
 use crate::policy::compile::Strictness;
+use crate::policy::egress::Egress;
 use crate::policy::load;
 use crate::policy::locate::{self, Errors};
+use crate::policy::secrets::Store;
 use report::{Cases, Problem, Report};
 
 /// `gatepost check`
@@ -34,10 +37,10 @@ A case file:
                  \"request\": { \"method\": \"GET\", \"host\": \"api.test\", \"path\": \"/api/v1/agents\",
                               \"headers\": [\"accept: */*\"], \"source_ip\": \"10.0.0.1\" },
                  \"expect\": { \"decision\": \"deny\", \"reason\": \"credential_missing\", \"status\": 401 } } ] }
-Only the fields of \"expect\" that are given are compared. \"policy\": DIR or \"gateway\": {...} beside
-\"cases\" is used instead of the directory being checked.")]
+Only the fields of \"expect\" that are given are compared. \"policy\": DIR, or \"gateway\": {...} and \"egress\":
+{...}, beside \"cases\" is used instead of the directory being checked.")]
 pub struct Options {
-    /// The directory of gateway_config.json
+    /// The directory of gateway_config.json and egress_config.json
     #[arg(value_name = "DIR")]
     directory: PathBuf,
 
@@ -72,7 +75,8 @@ pub fn run(options: &Options, out: &mut dyn Write, err: &mut dyn Write) -> io::R
 fn examine(options: &Options, now: Now) -> Report {
     let strictness = options.environment.into();
     let mut report = Report::new(&options.directory);
-    let (files, snapshot) = match load_policy(&options.directory, strictness) {
+    let loaded = load_policy(&options.directory, strictness, &mut Store::live(&options.directory));
+    let (files, snapshot) = match loaded {
         Ok(loaded) => loaded,
         Err(error) => {
             report.errors = problems(error);
@@ -83,21 +87,26 @@ fn examine(options: &Options, now: Now) -> Report {
         Ok(warnings) => report.warnings = located(warnings),
         Err(errors) => report.errors = located(errors),
     }
-    if options.directory.join(load::EGRESS).exists() {
-        report.warnings.push(Problem::unplaced(format!(
-            "{}: is not read: this version has no egress side",
-            options.directory.join(load::EGRESS).display()
-        )));
-    }
     if !options.cases.is_empty() {
         let mut tally = Cases::default();
+        let policy = everywhere(&snapshot, now);
         for path in &options.cases {
-            run_cases(path, &snapshot, strictness, now, &mut report.errors, &mut tally);
+            run_cases(path, &policy, strictness, now, &mut report.errors, &mut tally);
         }
         report.cases = Some(tally);
     }
     report.loaded(&snapshot);
     report
+}
+
+/// The same policy with placeholders for credentials: cases come out alike wherever they are run.
+fn everywhere(snapshot: &Snapshot, now: Now) -> Snapshot {
+    let egress = snapshot.egress.as_ref().map(|egress| {
+        let map = Arc::clone(&egress.map);
+        let wanted = Store::placeholders().supply(&map, now);
+        Egress::new(map, wanted)
+    });
+    Snapshot { egress, ..snapshot.clone() }
 }
 
 /// Runs one case file, or all of a directory, in the order of their names.
@@ -162,6 +171,7 @@ fn problems(error: load::Error) -> Vec<Problem> {
         | load::Error::Empty(_)
         | load::Error::Missing(_)
         | load::Error::TooLarge(_)
+        | load::Error::Writable(_)
         | load::Error::Shrunk { .. } => vec![Problem::unplaced(error.to_string())],
     }
 }

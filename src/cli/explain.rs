@@ -21,6 +21,7 @@ use crate::clock::{Now, rfc3339};
 use crate::policy::Snapshot;
 use crate::policy::header::SANDBOX_TOKEN;
 use crate::policy::rule::CredentialHeaders;
+use crate::policy::secrets::Store;
 use crate::ratelimit::memory::Counters;
 use render::Explanation;
 
@@ -147,7 +148,8 @@ pub fn run(
         )?;
         return Ok(Exit::Usage);
     }
-    let snapshot = match load_policy(&options.directory, options.environment.into()) {
+    let strictness = options.environment.into();
+    let snapshot = match load_policy(&options.directory, strictness, &mut Store::placeholders()) {
         Ok((_files, snapshot)) => snapshot,
         Err(error) => {
             writeln!(err, "{error}")?;

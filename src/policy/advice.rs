@@ -5,13 +5,15 @@
 
 mod keys;
 mod rules;
+mod egress;
 
 use std::collections::HashMap;
 
-use super::compile::{self, DEFAULT_TIER, Strictness};
+use super::compile::{self, DEFAULT_TIER, EgressFaults, Strictness};
+use super::egress::Egress;
 use super::locate::Finding;
 use super::place::Place;
-use super::raw::GatewayFile;
+use super::raw::{EgressFile, GatewayFile, SecretsFile};
 use super::{Gateway, Limit, Limits};
 use crate::clock::Now;
 
@@ -33,6 +35,25 @@ pub fn gateway(
     advice
 }
 
+/// The two files of the egress.
+#[derive(Clone, Copy, Debug)]
+pub struct EgressFiles<'a> {
+    /// `egress_config.json`
+    pub config: &'a EgressFile<'a>,
+    /// `egress_secrets.json`, or one that says nothing.
+    pub secrets: &'a SecretsFile<'a>,
+}
+
+/// Everything that is worth a look in files that have been compiled to `egress`.
+pub fn egress(
+    files: EgressFiles<'_>,
+    egress: &Egress,
+    strictness: Strictness,
+    now: Now,
+) -> EgressFaults {
+    egress::advise(files, egress, strictness, now)
+}
+
 /// What would not load in production.
 fn development_only(file: &GatewayFile<'_>, strictness: Strictness) -> Vec<Finding> {
     if strictness == Strictness::Production {
@@ -43,6 +64,11 @@ fn development_only(file: &GatewayFile<'_>, strictness: Strictness) -> Vec<Findi
         Ok(_gateway) => return Vec::new(),
         Err(refused) => refused,
     };
+    for_development(refused)
+}
+
+/// What production refuses, as a warning.
+fn for_development(refused: Vec<Finding>) -> Vec<Finding> {
     let said = |finding: Finding| {
         let message = format!("for development only: {}", finding.message);
         Finding { message, ..finding }

@@ -1,9 +1,11 @@
 //! What an edit changed, in one line.
 
+mod egress;
+
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use super::Gateway;
+use super::{Gateway, Snapshot};
 
 /// How many of something came, went and changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,16 +15,24 @@ struct Count {
     changed: usize,
 }
 
-/// The difference between two gateways, such as `api_keys +1 -0 ~2, rules reordered`; empty where
+/// The difference between two snapshots, such as `api_keys +1 -0 ~2, rules reordered`; empty where
 /// nothing that matters has changed.
-pub fn describe(old: Option<&Gateway>, new: Option<&Gateway>) -> String {
+pub fn describe(old: &Snapshot, new: &Snapshot) -> String {
+    let map = |snapshot: &Snapshot| snapshot.egress.as_ref().map(|egress| egress.map.clone());
+    let mut parts = gateway(old.gateway.as_deref(), new.gateway.as_deref());
+    parts.extend(egress::parts(map(old).as_deref(), map(new).as_deref()));
+    parts.join(", ")
+}
+
+/// `NAME +1 -0 ~2`, unless nothing came, went or changed.
+fn counted(name: &str, count: Count) -> Option<String> {
+    let Count { added, removed, changed } = count;
+    (count != Count::default()).then(|| format!("{name} +{added} -{removed} ~{changed}"))
+}
+
+fn gateway(old: Option<&Gateway>, new: Option<&Gateway>) -> Vec<String> {
     let mut parts = Vec::new();
-    let mut count = |name: &str, count: Count| {
-        let Count { added, removed, changed } = count;
-        if count != Count::default() {
-            parts.push(format!("{name} +{added} -{removed} ~{changed}"));
-        }
-    };
+    let mut count = |name, count| parts.extend(counted(name, count));
     count("api_keys", compare(&keys(old), &keys(new)));
     count("rate_limit_tiers", compare(&tiers(old), &tiers(new)));
     let (before, after) = (rules(old), rules(new));
@@ -36,7 +46,7 @@ pub fn describe(old: Option<&Gateway>, new: Option<&Gateway>) -> String {
     {
         parts.push("gateway_config changed".to_owned());
     }
-    parts.join(", ")
+    parts
 }
 
 fn compare(old: &HashMap<&str, u64>, new: &HashMap<&str, u64>) -> Count {

@@ -3,12 +3,14 @@
 mod value;
 mod keys;
 mod rules;
+mod egress;
 
+use super::egress::ServiceMap;
 use super::locate::{Finding, quote};
 use super::place::Place;
 use super::raw::{self, Text};
 use super::rule::CredentialHeaders;
-use super::{Gateway, Limit, Limits, Options, RateLimitHeaders, Tier};
+use super::{Gateway, Limits, Options, RateLimitHeaders, Tier};
 use value::Findings;
 
 /// How much a policy may get away with.
@@ -49,6 +51,28 @@ pub fn gateway(
     let keys = keys::compile(raw_keys, root.field("api_keys"), &tiers, strictness, &mut findings);
     let rules = rules::compile(file.rules.as_deref(), root.field("rules"), &mut findings);
     findings.none_or(Gateway { options, keys, tiers, any_key, rules })
+}
+
+/// Everything that is wrong with the files of the egress, each at its place in its own file.
+#[derive(Debug, Default)]
+pub struct EgressFaults {
+    /// In `egress_config.json`.
+    pub config: Vec<Finding>,
+    /// In `egress_secrets.json`.
+    pub secrets: Vec<Finding>,
+}
+
+/// Compiles `egress_config.json`, and `egress_secrets.json` where there is one. Variables of the
+/// environment are read here where a `${VARIABLE}` names them.
+///
+/// # Errors
+/// Everything that is wrong with them.
+pub fn egress(
+    file: &raw::EgressFile<'_>,
+    secrets: Option<&raw::SecretsFile<'_>>,
+    strictness: Strictness,
+) -> Result<ServiceMap, EgressFaults> {
+    egress::compile(file, secrets, strictness)
 }
 
 fn options(written: &raw::Options<'_>, place: Place<'_>, findings: &mut Findings) -> Options {
@@ -134,19 +158,7 @@ fn tiers(file: &raw::GatewayFile<'_>, root: Place<'_>, findings: &mut Findings) 
         if let Err(message) = value::name(name) {
             findings.push(place.report(message));
         }
-        let mut limit = |field: &str, number: Option<i64>| match number
-            .map(|n| (n, u32::try_from(n)))
-        {
-            None | Some((-1, _)) => Limit::Unlimited,
-            Some((_, Ok(number))) => Limit::AtMost(number),
-            Some((number, Err(_))) => {
-                findings.push(place.field(field).report(format!(
-                    "expected -1 (unlimited), 0 (denies all) or a number of requests up to {}, found {number}",
-                    u32::MAX
-                )));
-                Limit::AtMost(0)
-            }
-        };
+        let mut limit = |field: &str, number| value::limit(number, place.field(field), findings);
         let limits = Limits {
             minute: limit("requests_per_minute", tier.requests_per_minute),
             hour: limit("requests_per_hour", tier.requests_per_hour),

@@ -74,8 +74,7 @@ pub enum Source {
     Environment(Box<str>),
     /// A file, read again whenever it changes.
     File(PathBuf),
-    /// Text in `egress_secrets.json`, or, with every `${VARIABLE}` replaced, in
-    /// `egress_config.json`.
+    /// Text in one of the two files, with every `${VARIABLE}` in it replaced.
     Literal(Arc<Secret>),
     /// Text with a `${VARIABLE}` that is not set, by the variable's name.
     Unset(Box<str>),
@@ -93,6 +92,18 @@ pub struct Injection {
 
 /// A credential, or why there is none.
 pub type Supply = Result<Injection, Unavailable>;
+
+impl Kind {
+    /// Where its values come from.
+    pub fn sources(&self) -> Vec<&Source> {
+        match self {
+            Self::Headers(headers) => headers.iter().map(|header| &header.value).collect(),
+            Self::Basic { username: _, password: value } | Self::Query { name: _, value } => {
+                vec![value]
+            }
+        }
+    }
+}
 
 impl fmt::Debug for Credential {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,5 +1,7 @@
 //! From a directory to a [`Snapshot`]: read every file, judge every file, build one.
 
+mod judge;
+
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -8,18 +10,24 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use sha2::{Digest, Sha256};
+use zeroize::Zeroizing;
 
 use super::advice;
-use super::compile::{self, Strictness};
-use super::locate::{self, Errors};
+use super::compile::Strictness;
+use super::egress::Egress;
+use super::exposure::{self, Exposure};
+use super::locate::{self, Errors, Finding};
 use super::open;
-use super::raw::{self, GatewayFile};
-use super::{Gateway, Revision, Snapshot};
+use super::raw::{EgressFile, GatewayFile, SecretsFile};
+use super::secrets::Store;
+use super::stamp::{Found, Stamp};
+use super::{Revision, Snapshot};
 use crate::clock::Now;
+use judge::Written;
 
 /// The gateway's file.
 pub const GATEWAY: &str = "gateway_config.json";
-/// The egress's file, which this version does not serve.
+/// The egress's file.
 pub const EGRESS: &str = "egress_config.json";
 /// The egress's credentials, where they do not stand in the file before.
 pub const SECRETS: &str = "egress_secrets.json";
@@ -28,11 +36,25 @@ pub const SECRETS: &str = "egress_secrets.json";
 const MAX_FILE_BYTES: u64 = 512 * 1024 * 1024;
 
 /// The files of a directory, as they were at one moment.
-#[derive(Debug)]
 pub struct Files {
     gateway: Option<Vec<u8>>,
+    egress: Option<Vec<u8>>,
+    secrets: Option<Secrets>,
+    /// There is an `egress_secrets.json` and no `egress_config.json`, without which it says nothing.
+    stray_secrets: bool,
     revision: Revision,
+    fingerprint: Fingerprint,
 }
+
+/// `egress_secrets.json`: nothing prints it, and its memory is overwritten when it is given back.
+struct Secrets {
+    contents: Zeroizing<Vec<u8>>,
+    exposure: Exposure,
+}
+
+/// Tells one version of all the files from another. Nothing prints it: it is a hash of secrets.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint([u8; 32]);
 
 /// Why there is no new snapshot.
 #[derive(Debug)]
@@ -49,6 +71,8 @@ pub enum Error {
     Missing(PathBuf),
     /// A file is larger than any policy.
     TooLarge(PathBuf),
+    /// A file of secrets that others than its owner may write.
+    Writable(PathBuf),
     /// A file says something that cannot be used.
     Invalid(Errors),
     /// The edit loses most of something, and the file does not say that this is meant.
@@ -77,21 +101,33 @@ impl Files {
     /// Reads the policy files of a directory.
     ///
     /// # Errors
-    /// The directory or a file cannot be read, or a file is empty. An absent file is none: its side
-    /// is off.
+    /// The directory or a file cannot be read, a file is empty, or others may write the secrets. An
+    /// absent file is none: its side is off.
     pub fn read(directory: &Path) -> Result<Self, Error> {
         let metadata = fs::metadata(directory);
         let is_directory = metadata.and_then(|metadata| {
             if metadata.is_dir() { Ok(()) } else { Err(io::ErrorKind::NotADirectory.into()) }
         });
         is_directory.map_err(|error| Error::Unreadable(directory.to_owned(), error))?;
-        let gateway = read(&directory.join(GATEWAY))?;
+        let contents = |name| Ok(read(&directory.join(name))?.map(|(_file, contents)| contents));
+        let (gateway, egress) = (contents(GATEWAY)?, contents(EGRESS)?);
+        let at = directory.join(SECRETS);
+        let (secrets, stray_secrets) = match &egress {
+            Some(_) => (secrets(&at)?, false),
+            None => (None, matches!(Found::at(&at), Found::File(_))),
+        };
         let mut hasher = Sha256::new();
-        if let Some(contents) = &gateway {
-            begin(&mut hasher, GATEWAY, u64::try_from(contents.len()).unwrap_or(u64::MAX));
-            hasher.update(contents);
+        for (name, contents) in [(GATEWAY, &gateway), (EGRESS, &egress)] {
+            if let Some(contents) = contents {
+                add(&mut hasher, name, contents);
+            }
         }
-        Ok(Self { gateway, revision: finish(hasher) })
+        let revision = revision(hasher.clone());
+        if let Some(secrets) = &secrets {
+            add(&mut hasher, SECRETS, &secrets.contents);
+        }
+        let fingerprint = Fingerprint(hasher.finalize().into());
+        Ok(Self { gateway, egress, secrets, stray_secrets, revision, fingerprint })
     }
 
     /// Whether the gateway has a file.
@@ -99,9 +135,19 @@ impl Files {
         self.gateway.is_some()
     }
 
-    /// SHA-256 over the names and contents.
+    /// Whether the egress has a file.
+    pub fn has_egress(&self) -> bool {
+        self.egress.is_some()
+    }
+
+    /// SHA-256 over the names and contents, secrets aside: it is shown in public places.
     pub fn revision(&self) -> &Revision {
         &self.revision
+    }
+
+    /// Another one whenever anything in the files is, secrets included.
+    pub fn fingerprint(&self) -> Fingerprint {
+        self.fingerprint
     }
 
     /// The revision of the files in a directory, read piece by piece: without the memory that all
@@ -111,34 +157,53 @@ impl Files {
     /// A file cannot be read.
     pub fn revision_in(directory: &Path) -> io::Result<Revision> {
         let mut hasher = Sha256::new();
-        match open(&directory.join(GATEWAY)) {
-            Ok(mut file) => {
-                begin(&mut hasher, GATEWAY, file.metadata()?.len());
-                let mut piece = vec![0; 64 * 1024];
-                loop {
-                    let length = file.read(&mut piece)?;
-                    match piece.get(..length) {
-                        Some(read @ [_, ..]) => hasher.update(read),
-                        Some([]) | None => break,
-                    }
-                }
-            }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        for name in [GATEWAY, EGRESS] {
+            stream(&mut hasher, directory, name)?;
         }
-        Ok(finish(hasher))
+        Ok(revision(hasher))
     }
 
-    /// Builds the snapshot that the files describe.
+    /// [`Files::fingerprint`] in the manner of [`Files::revision_in`].
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub fn fingerprint_in(directory: &Path) -> io::Result<Fingerprint> {
+        let mut hasher = Sha256::new();
+        stream(&mut hasher, directory, GATEWAY)?;
+        if stream(&mut hasher, directory, EGRESS)? {
+            stream(&mut hasher, directory, SECRETS)?;
+        }
+        Ok(Fingerprint(hasher.finalize().into()))
+    }
+
+    /// Builds the snapshot that the files describe, with the credentials of this moment.
     ///
     /// # Errors
     /// Every mistake in them.
-    pub fn compile(&self, strictness: Strictness, generation: u64) -> Result<Snapshot, Error> {
-        let gateway = match &self.gateway {
-            Some(bytes) => Some(Arc::new(gateway(bytes, strictness).map_err(Error::Invalid)?)),
-            None => None,
+    pub fn compile(
+        &self,
+        strictness: Strictness,
+        generation: u64,
+        secrets: &mut Store,
+        now: Now,
+    ) -> Result<Snapshot, Error> {
+        let gateway =
+            self.gateway.as_ref().map(|bytes| judge::gateway(bytes, strictness)).transpose();
+        let egress = self.egress.as_ref();
+        let egress =
+            egress.map(|bytes| judge::egress(bytes, self.secrets(), strictness)).transpose();
+        let (gateway, map) = match (gateway, egress) {
+            (Ok(gateway), Ok(map)) => (gateway, map),
+            (Err(errors), Ok(_)) | (Ok(_), Err(errors)) => return Err(Error::Invalid(errors)),
+            (Err(gateway), Err(egress)) => return Err(Error::Invalid(gateway.and(egress))),
         };
-        Ok(Snapshot { revision: self.revision.clone(), generation, gateway, egress: None })
+        let egress = map.map(|map| {
+            let map = Arc::new(map);
+            let wanted = secrets.supply(&map, now);
+            Egress::new(map, wanted)
+        });
+        let gateway = gateway.map(Arc::new);
+        Ok(Snapshot { revision: self.revision.clone(), generation, gateway, egress })
     }
 
     /// What is worth a look in files that load, as the snapshot that was made of them shows it.
@@ -151,28 +216,74 @@ impl Files {
         strictness: Strictness,
         now: Now,
     ) -> Result<Errors, Errors> {
-        let (Some(bytes), Some(gateway)) = (&self.gateway, &snapshot.gateway) else {
-            return Ok(Errors::default());
-        };
-        let text = locate::decode_utf8(GATEWAY, bytes)?;
-        let explain = |error: Option<&raw::ParseError>| {
-            locate::explain::<GatewayFile<'_>>(GATEWAY, text, error)
-        };
-        let file = raw::parse::<GatewayFile<'_>>(text)
-            .map_err(|error| explain(Some(&error)).place(&[]))?;
-        Ok(explain(None).place(&advice::gateway(&file, gateway, strictness, now)))
+        let mut advice = Errors::default();
+        if let (Some(bytes), Some(gateway)) = (&self.gateway, &snapshot.gateway) {
+            let written = Written::<GatewayFile<'_>>::decode(GATEWAY, bytes)?;
+            let findings = advice::gateway(written.file()?, gateway, strictness, now);
+            advice = advice.and(written.explain().place(&findings));
+        }
+        if let (Some(bytes), Some(egress)) = (&self.egress, &snapshot.egress) {
+            let written = Written::<EgressFile<'_>>::decode(EGRESS, bytes)?;
+            let secrets = Written::<SecretsFile<'_>>::decode(SECRETS, self.secrets())?;
+            let files = advice::EgressFiles { config: written.file()?, secrets: secrets.file()? };
+            let mut found = advice::egress(files, egress, strictness, now);
+            if self.secrets.as_ref().is_some_and(|s| s.exposure == Exposure::Readable) {
+                let message = format!("others than its owner may read it: chmod 600 {SECRETS}");
+                found.secrets.insert(0, Finding::new(locate::Path::root(), message));
+            }
+            advice = advice.and(written.explain().place(&found.config));
+            advice = advice.and(secrets.explain().place(&found.secrets));
+        }
+        if self.stray_secrets {
+            advice = advice.and(Errors::from(locate::Error {
+                file: SECRETS.to_owned(),
+                line: 1,
+                column: 1,
+                path: locate::Path::root().to_string(),
+                message: format!("is not used: there is no {EGRESS} beside it"),
+            }));
+        }
+        Ok(advice)
+    }
+
+    /// The contents of `egress_secrets.json`; where there is none, those of one that says nothing.
+    fn secrets(&self) -> &[u8] {
+        self.secrets.as_ref().map_or(b"{}", |secrets| &secrets.contents)
     }
 }
 
-/// What stands before each file's contents: the lengths keep one's end apart from the next one's
-/// beginning.
+/// Each file with what stands before its contents: the lengths keep one's end apart from the next
+/// one's beginning.
+fn add(hasher: &mut Sha256, name: &str, contents: &[u8]) {
+    begin(hasher, name, u64::try_from(contents.len()).unwrap_or(u64::MAX));
+    hasher.update(contents);
+}
+
 fn begin(hasher: &mut Sha256, name: &str, length: u64) {
     hasher.update(u64::try_from(name.len()).unwrap_or(u64::MAX).to_be_bytes());
     hasher.update(name);
     hasher.update(length.to_be_bytes());
 }
 
-fn finish(hasher: Sha256) -> Revision {
+/// [`add`], piece by piece. `false` where there is no such file.
+fn stream(hasher: &mut Sha256, directory: &Path, name: &str) -> io::Result<bool> {
+    let mut file = match open(&directory.join(name)) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    begin(hasher, name, file.metadata()?.len());
+    let mut piece = Zeroizing::new(vec![0; 64 * 1024]);
+    loop {
+        let length = file.read(&mut piece)?;
+        match piece.get(..length) {
+            Some(read @ [_, ..]) => hasher.update(read),
+            Some([]) | None => return Ok(true),
+        }
+    }
+}
+
+fn revision(hasher: Sha256) -> Revision {
     Revision(HEXLOWER.encode(&hasher.finalize()).into())
 }
 
@@ -184,8 +295,20 @@ pub fn open(path: &Path) -> io::Result<File> {
     open::regular(path, MAX_FILE_BYTES)
 }
 
-/// A file's contents; `None` where there is no such file.
-fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+/// The secrets, unless others could have put theirs in.
+fn secrets(path: &Path) -> Result<Option<Secrets>, Error> {
+    let Some((file, contents)) = read(path)? else { return Ok(None) };
+    let contents = Zeroizing::new(contents);
+    let exposure =
+        exposure::of(&file).map_err(|error| Error::Unreadable(path.to_owned(), error))?;
+    match exposure {
+        Exposure::Writable => Err(Error::Writable(path.to_owned())),
+        Exposure::Readable | Exposure::Private => Ok(Some(Secrets { contents, exposure })),
+    }
+}
+
+/// A file and its contents; `None` where there is no such file.
+fn read(path: &Path) -> Result<Option<(File, Vec<u8>)>, Error> {
     const ATTEMPTS: usize = 3;
     let unreadable = |error| Error::Unreadable(path.to_owned(), error);
     for _ in 0..ATTEMPTS {
@@ -202,33 +325,26 @@ fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
         file.by_ref().take(MAX_FILE_BYTES).read_to_end(&mut contents).map_err(unreadable)?;
         let after = file.metadata().map_err(unreadable)?;
         // An edit in place while we read gives a mixture of both versions.
-        if super::stamp::Stamp::of(&before) == super::stamp::Stamp::of(&after) {
+        if Stamp::of(&before) == Stamp::of(&after) {
             if contents.iter().all(u8::is_ascii_whitespace) {
                 return Err(Error::Empty(path.to_owned()));
             }
-            return Ok(Some(contents));
+            return Ok(Some((file, contents)));
         }
     }
     Err(Error::Unsettled(path.to_owned()))
 }
 
-/// The fast pass; on failure the second one, which says everything that is wrong and where.
-fn gateway(bytes: &[u8], strictness: Strictness) -> Result<Gateway, Errors> {
-    let text = locate::decode_utf8(GATEWAY, bytes)?;
-    let (fast_error, findings) = match raw::parse::<GatewayFile<'_>>(text) {
-        Ok(file) => match compile::gateway(&file, strictness) {
-            Ok(gateway) => return Ok(gateway),
-            Err(findings) => (None, findings),
-        },
-        Err(error) => (Some(error), Vec::new()),
-    };
-    let why = locate::explain::<GatewayFile<'_>>(GATEWAY, text, fast_error.as_ref());
-    // What is wrong with the sense is told together with what is wrong with the shape.
-    let findings = match why.pruned().map(raw::parse::<GatewayFile<'_>>) {
-        Some(Ok(file)) => compile::gateway(&file, strictness).err().unwrap_or_default(),
-        Some(Err(_)) | None => findings,
-    };
-    Err(why.place(&findings))
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint")
+    }
 }
 
 impl fmt::Display for Error {
@@ -236,7 +352,7 @@ impl fmt::Display for Error {
         match self {
             Self::Nothing(directory) => write!(
                 f,
-                "{}: expected {GATEWAY} there (the sample is in policy/data)",
+                "{}: expected {GATEWAY} or {EGRESS} there (the sample is in policy/data)",
                 directory.display()
             ),
             Self::Unreadable(path, error) => write!(f, "{}: {error}", path.display()),
@@ -252,6 +368,12 @@ impl fmt::Display for Error {
             Self::TooLarge(path) => {
                 write!(f, "{}: is larger than {MAX_FILE_BYTES} bytes", path.display())
             }
+            Self::Writable(path) => write!(
+                f,
+                "{}: others than its owner may write it, and so choose which credential goes where: \
+                 chmod 600 it, and look at what it says",
+                path.display()
+            ),
             Self::Invalid(errors) => errors.fmt(f),
             Self::Shrunk { what, before, after } => {
                 let (file, what, options) = match what {

@@ -25,9 +25,9 @@
 //!         Err(error) => (Some(error), Vec::new()),
 //!     };
 //!     let why = explain::<GatewayFile<'_>>(name, text, fast_error.as_ref());
-//!     let findings = match why.pruned().map(raw::parse::<GatewayFile<'_>>) {
-//!         Some(Ok(file)) => compile(&file).err().unwrap_or_default(),
-//!         Some(Err(_)) | None => findings,
+//!     let findings = match why.salvaged::<GatewayFile<'_>>() {
+//!         Some(file) => compile(&file).err().unwrap_or_default(),
+//!         None => findings,
 //!     };
 //!     Err(why.place(&findings))
 //! }
@@ -49,7 +49,7 @@ use std::fmt;
 use jsonc_parser::ast::Value;
 use jsonc_parser::{CollectOptions, ParseOptions, parse_to_ast};
 
-use super::raw::{ParseError, Shape, Shaped, check_syntax};
+use super::raw::{self, Document, ParseError, Shape, Shaped, check_syntax};
 
 pub use path::{Finding, Path, Step};
 pub use quote::quote;
@@ -128,6 +128,18 @@ impl fmt::Display for Errors {
 
 impl std::error::Error for Errors {}
 
+impl Errors {
+    /// These, and then those of another file.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.listed.extend(other.listed);
+        let more = self.listed.len().saturating_sub(LISTED);
+        self.listed.truncate(LISTED);
+        self.more = self.more.saturating_add(other.more).saturating_add(more);
+        self
+    }
+}
+
 impl From<Error> for Errors {
     fn from(error: Error) -> Self {
         Self { listed: vec![error], more: 0 }
@@ -181,6 +193,14 @@ impl Explanation<'_> {
     /// the others keep their places. `None` where the text is not JSON, or not even an object.
     pub fn pruned(&self) -> Option<&str> {
         self.walked.pruned.as_deref()
+    }
+
+    /// [`Explanation::pruned`], read.
+    pub fn salvaged<'w, T: Document<'w>>(&'w self) -> Option<T> {
+        match self.pruned().map(raw::parse::<T>) {
+            Some(Ok(file)) => Some(file),
+            Some(Err(_)) | None => None,
+        }
     }
 
     /// All mistakes: those of the shape, and what `compile` found in the pruned document, each with

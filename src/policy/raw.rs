@@ -13,15 +13,25 @@ mod syntax;
 mod text;
 mod object;
 mod gateway;
+mod egress;
 mod cases;
 
 pub use cases::{Case, CaseFile, CaseRequest, Expectation};
+pub use egress::{
+    Credential, CredentialHeader, EgressFile, EgressOptions, EgressTier, RateLimit, Sandbox,
+    SandboxToken, SecretsFile, Service,
+};
 pub use gateway::{ApiKey, GatewayFile, KeySlot, Options, Rule, Tier};
 pub use shape::{Field, Shape, Shaped, is_comment};
 pub use syntax::{Fault, ParseError, check_syntax};
 pub use text::{Digest, Entries, Secret, Text};
 
 use serde::Deserialize;
+
+/// A file, or a part of one, whose strings borrow from a text that lives for `'a`.
+pub trait Document<'a>: Deserialize<'a> + Shaped {}
+
+impl<'a, T: Deserialize<'a> + Shaped> Document<'a> for T {}
 
 /// What editors on Windows put before the first character.
 const BYTE_ORDER_MARK: char = '\u{feff}';

@@ -11,19 +11,19 @@ mod status;
 mod watch;
 mod judge;
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
-use self::judge::fingerprint;
 use self::watch::{Directories, Look};
+use super::Snapshot;
 use super::compile::Strictness;
 use super::live::Live;
-use super::load::{Error, Files};
+use super::load::{Error, Files, Fingerprint};
 use super::secrets::Store;
-use super::{Revision, Snapshot};
 use crate::clock::Now;
 use crate::lifecycle::readiness::Unready;
 use crate::telemetry::Metrics;
@@ -119,16 +119,22 @@ pub enum Socket {
 }
 
 /// One version of the policy files.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy)]
 pub struct Version {
     /// Their stamps, taken before they were read.
     pub stamps: Stamps,
     /// What tells their contents from others.
-    pub fingerprint: Revision,
+    pub fingerprint: Fingerprint,
+}
+
+/// The fingerprint is a hash of secrets, too.
+impl fmt::Debug for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Version").field("stamps", &self.stamps).finish_non_exhaustive()
+    }
 }
 
 /// A running reloader's own state.
-#[derive(Debug)]
 struct Running {
     reloader: Reloader,
     bell: Receiver<()>,
@@ -138,7 +144,7 @@ struct Running {
     holds: Version,
     seen: Stamps,
     /// What was read last, good or not.
-    contents: Option<Revision>,
+    contents: Option<Fingerprint>,
     /// When to read the files once more, on the monotonic clock.
     again_at: Option<Duration>,
     /// Until when what a load took is given back, on the monotonic clock.
@@ -166,7 +172,7 @@ impl Reloader {
             bell,
             asked,
             seen: first.stamps,
-            contents: Some(first.fingerprint.clone()),
+            contents: Some(first.fingerprint),
             holds: first,
             // The first load may have been that soon after an edit.
             again_at: Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK)),
@@ -264,8 +270,8 @@ impl Running {
         if self.contents.is_none() {
             self.again_at = Some(Now::read().monotonic.saturating_add(COARSEST_CLOCK));
         }
-        let glance = Files::revision_in(&self.reloader.directory);
-        if glance.is_ok_and(|revision| self.contents.as_ref() == Some(&revision)) {
+        let glance = Files::fingerprint_in(&self.reloader.directory);
+        if glance.is_ok_and(|fingerprint| self.contents == Some(fingerprint)) {
             return;
         }
         let files = Files::read(&self.reloader.directory);
@@ -280,8 +286,7 @@ impl Running {
         let next = files.and_then(|files| self.reloader.next(&files, &self.seen, &self.holds, now));
         match next {
             Ok(Some(next)) => {
-                if let Some(fingerprint) = &self.contents {
-                    let fingerprint = fingerprint.clone();
+                if let Some(fingerprint) = self.contents {
                     self.holds = Version { stamps: self.seen, fingerprint };
                 }
                 let old = self.reloader.publish(next, now);
@@ -309,8 +314,8 @@ impl Running {
 }
 
 /// What was read; `None` where the files cannot be.
-fn contents(files: &Result<Files, Error>) -> Option<Revision> {
-    files.as_ref().map_or(None, |files| Some(fingerprint(files)))
+fn contents(files: &Result<Files, Error>) -> Option<Fingerprint> {
+    files.as_ref().map_or(None, |files| Some(files.fingerprint()))
 }
 
 fn is_past(moment: Duration) -> bool {

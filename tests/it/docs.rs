@@ -7,6 +7,7 @@ use gatepost::clock::Now;
 use gatepost::denial::Denial;
 use gatepost::policy::compile::Strictness;
 use gatepost::policy::load::Files;
+use gatepost::policy::secrets::Store;
 use gatepost::telemetry::{Metrics, Readings};
 
 fn page(name: &str) -> String {
@@ -64,7 +65,7 @@ fn the_policies_of_the_pages_load() {
         let dir = tempfile::TempDir::new().unwrap();
         fs::write(dir.path().join("gateway_config.json"), example.unwrap()).unwrap();
         let files = Files::read(dir.path()).unwrap();
-        let loaded = files.compile(Strictness::Production, 1);
+        let loaded = files.compile(Strictness::Production, 1, &mut Store::live("."), Now::read());
         assert!(loaded.is_ok(), "{name}: {}", loaded.unwrap_err());
     }
 }

@@ -11,6 +11,7 @@ use gatepost::clock::Now;
 use gatepost::policy::Snapshot;
 use gatepost::policy::compile::Strictness;
 use gatepost::policy::load::Files;
+use gatepost::policy::secrets::Store;
 use gatepost::ratelimit::memory::Counters;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -25,7 +26,10 @@ fn snapshot() -> &'static Snapshot {
     SNAPSHOT.get_or_init(|| {
         let dir = tempfile::TempDir::new().unwrap();
         std::fs::write(dir.path().join("gateway_config.json"), policy().to_string()).unwrap();
-        Files::read(dir.path()).unwrap().compile(Strictness::Production, 1).unwrap()
+        Files::read(dir.path())
+            .unwrap()
+            .compile(Strictness::Production, 1, &mut Store::live("."), Now::read())
+            .unwrap()
     })
 }
 

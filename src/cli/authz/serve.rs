@@ -28,7 +28,7 @@ use crate::lifecycle::tls::Tls;
 use crate::lifecycle::{Drain, Tasks};
 use crate::policy::Snapshot;
 use crate::policy::live::Live;
-use crate::policy::load::{self, Files};
+use crate::policy::load::{self, Files, Fingerprint};
 use crate::policy::reload::{self, Reloader, Socket, Sockets, Status, Version, Waker};
 use crate::policy::secrets::Store;
 use crate::ratelimit::memory::Counters;
@@ -68,8 +68,9 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
     let hangup = Signals::reload()?;
     let (readiness, starting) = Readiness::new("start");
     let stamps = reload::look(&options.policy);
-    let snapshot = first(&options)?;
-    let version = Version { stamps, fingerprint: snapshot.revision.clone() };
+    let mut secrets = Store::live(&options.policy);
+    let (snapshot, fingerprint) = first(&options, &mut secrets, started)?;
+    let version = Version { stamps, fingerprint };
     let metrics = Arc::new(Metrics::new(started)?);
     metrics.policy_loaded(reload::facts(&snapshot), started);
     let ids = Ids::new()?;
@@ -110,7 +111,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
         policy: Arc::clone(&view.policy),
         status: Arc::clone(&view.reload),
         metrics: Arc::clone(&view.metrics),
-        secrets: Store::live(&options.policy),
+        secrets,
         sockets,
     };
 
@@ -138,17 +139,17 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
 }
 
 /// The policy to start with.
-fn first(options: &Options) -> Result<Snapshot, load::Error> {
+fn first(
+    options: &Options,
+    secrets: &mut Store,
+    now: Now,
+) -> Result<(Snapshot, Fingerprint), load::Error> {
     let files = Files::read(&options.policy)?;
-    if !files.has_gateway() {
-        let asked = options.gateway_listen.is_some() || options.egress_listen.is_some();
-        let egress = options.policy.join(load::EGRESS).exists();
-        if !(asked && egress) {
-            return Err(load::Error::Nothing(options.policy.clone()));
-        }
-        tracing::warn!("{} is not served by this version", load::EGRESS);
+    if !files.has_gateway() && !files.has_egress() {
+        return Err(load::Error::Nothing(options.policy.clone()));
     }
-    files.compile(options.environment.into(), 1)
+    let snapshot = files.compile(options.environment.into(), 1, secrets, now)?;
+    Ok((snapshot, files.fingerprint()))
 }
 
 /// The decision log. Its thread is watched: one that dies ends the process.

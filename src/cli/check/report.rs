@@ -1,5 +1,7 @@
 //! What `check` found, as text and as JSON.
 
+mod egress;
+
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -7,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::policy::locate;
 use crate::policy::{Gateway, Snapshot};
+use egress::Outside;
 
 /// Everything that was found.
 #[derive(Debug, Default)]
@@ -22,6 +25,13 @@ pub(super) struct Report {
 #[derive(Debug)]
 struct Loaded {
     revision: String,
+    gateway: Option<Inside>,
+    egress: Option<Outside>,
+}
+
+/// What the gateway holds.
+#[derive(Debug)]
+struct Inside {
     keys: usize,
     enabled: usize,
     tiers: Vec<String>,
@@ -90,12 +100,10 @@ impl Report {
 
     /// The policy loads, and is this.
     pub(super) fn loaded(&mut self, snapshot: &Snapshot) {
-        self.loaded = snapshot.gateway.as_ref().map(|gateway| Loaded {
+        self.loaded = Some(Loaded {
             revision: snapshot.revision.to_string(),
-            keys: gateway.keys.len(),
-            enabled: gateway.keys.iter().filter(crate::policy::key::Key::enabled).count(),
-            tiers: gateway.tiers.iter().map(|tier| tier.name.clone().into()).collect(),
-            rules: rules(gateway),
+            gateway: snapshot.gateway.as_deref().map(Inside::of),
+            egress: snapshot.egress.as_ref().map(Outside::of),
         });
     }
 
@@ -115,13 +123,8 @@ impl Report {
         for problem in cases.flat_map(|cases| &cases.failures) {
             writeln!(err, "{}", problem.message)?;
         }
-        if let Some(Loaded { revision, keys, enabled, tiers, rules }) = &self.loaded {
-            let directory = self.directory.display();
-            let (all, each) = (counted(*keys, "key"), counted(rules.len(), "rule"));
-            writeln!(out, "{directory}: {all}, {each}, revision {revision}")?;
-            writeln!(out, "  keys:  {keys}, {enabled} of them enabled")?;
-            writeln!(out, "  tiers: {}", listed(tiers))?;
-            writeln!(out, "  rules: {}", listed(rules))?;
+        if let Some(loaded) = &self.loaded {
+            loaded.write_text(&self.directory, out)?;
         }
         if let Some(Cases { passed, failed, .. }) = &self.cases {
             writeln!(out, "  cases: {passed} passed, {failed} failed")?;
@@ -147,15 +150,49 @@ impl Report {
         json!({
             "ok": self.ok(),
             "revision": loaded.map(|loaded| &loaded.revision),
-            "gateway": loaded.map(|Loaded { revision: _, keys, enabled, tiers, rules }| json!({
-                "api_keys": keys, "enabled": enabled, "rate_limit_tiers": tiers, "rules": rules,
-            })),
+            "gateway": loaded.and_then(|loaded| loaded.gateway.as_ref()).map(Inside::json),
+            "egress": loaded.and_then(|loaded| loaded.egress.as_ref()).map(Outside::json),
             "errors": all(&self.errors),
             "warnings": all(&self.warnings),
             "cases": self.cases.as_ref().map(|Cases { passed, failed, failures }| json!({
                 "passed": passed, "failed": failed, "failures": all(failures),
             })),
         })
+    }
+}
+
+impl Loaded {
+    fn write_text(&self, directory: &Path, out: &mut dyn Write) -> io::Result<()> {
+        let Self { revision, gateway, egress } = self;
+        let counts = gateway.iter().flat_map(Inside::counts);
+        let counts = counts.chain(egress.iter().flat_map(Outside::counts)).collect::<Vec<_>>();
+        writeln!(out, "{}: {}, revision {revision}", directory.display(), counts.join(", "))?;
+        if let Some(Inside { keys, enabled, tiers, rules }) = gateway {
+            writeln!(out, "  keys:  {keys}, {enabled} of them enabled")?;
+            writeln!(out, "  tiers: {}", listed(tiers))?;
+            writeln!(out, "  rules: {}", listed(rules))?;
+        }
+        egress.as_ref().map_or(Ok(()), |egress| egress.write_text(out))
+    }
+}
+
+impl Inside {
+    fn of(gateway: &Gateway) -> Self {
+        Self {
+            keys: gateway.keys.len(),
+            enabled: gateway.keys.iter().filter(crate::policy::key::Key::enabled).count(),
+            tiers: gateway.tiers.iter().map(|tier| tier.name.clone().into()).collect(),
+            rules: rules(gateway),
+        }
+    }
+
+    fn counts(&self) -> [String; 2] {
+        [counted(self.keys, "key"), counted(self.rules.len(), "rule")]
+    }
+
+    fn json(&self) -> Value {
+        let Self { keys, enabled, tiers, rules } = self;
+        json!({ "api_keys": keys, "enabled": enabled, "rate_limit_tiers": tiers, "rules": rules })
     }
 }
 

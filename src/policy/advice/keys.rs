@@ -139,7 +139,8 @@ fn lifetimes(keys: &[ApiKey<'_>], place: Place<'_>, now: i64) -> Vec<Finding> {
     found
 }
 
-fn ending(date: Option<&Text<'_>>, now: i64) -> Option<String> {
+/// What is to be said of a date that has passed, or soon will.
+pub(super) fn ending(date: Option<&Text<'_>>, now: i64) -> Option<String> {
     let date = date?;
     // The file has been compiled, so its dates are dates.
     let end =

@@ -1,6 +1,10 @@
-use super::*;
+use super::Gateway;
 use crate::policy::compile::{self, Strictness};
 use crate::policy::raw::{self, GatewayFile};
+
+fn describe(old: Option<&Gateway>, new: Option<&Gateway>) -> String {
+    super::gateway(old, new).join(", ")
+}
 
 fn gateway(keys: &str, tiers: &str, rules: &str, config: &str) -> Gateway {
     let text = format!(

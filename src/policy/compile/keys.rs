@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 
-use data_encoding::HEXLOWER_PERMISSIVE;
 use sha2::{Digest as _, Sha256};
 
 use super::value::{self, Findings, MIN_KEY_CHARACTERS, shown};
 use super::{DEFAULT_TIER, Strictness};
 use crate::policy::Tier;
-use crate::policy::key::{Builder, Digest, Keys, Networks, NewKey, Validity};
+use crate::policy::key::{Builder, Digest, Keys, NewKey, Validity};
 use crate::policy::locate::Finding;
 use crate::policy::place::Place;
 use crate::policy::raw::{self, ApiKey, KeySlot, Secret, Text};
@@ -88,7 +87,11 @@ fn add(
             place,
             findings,
         ),
-        networks: networks(key.allowed_cidrs.as_deref(), place.field("allowed_cidrs"), findings),
+        networks: value::networks(
+            key.allowed_cidrs.as_deref(),
+            place.field("allowed_cidrs"),
+            findings,
+        ),
     };
     if let Err(taken) = builder.add(&new) {
         let message = match &taken.by {
@@ -200,10 +203,10 @@ fn from_plain(key: &str, strictness: Strictness) -> Result<Digest, String> {
 }
 
 fn from_hex(text: &str) -> Result<Digest, String> {
-    let expected = "expected the SHA-256 of a key, 64 hexadecimal digits (`gatepost keys hash`)";
-    let bytes =
-        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_not_hex| expected.to_owned())?;
-    bytes.try_into().map_err(|_wrong_length| expected.to_owned())
+    value::sha256(
+        text,
+        "expected the SHA-256 of a key, 64 hexadecimal digits (`gatepost keys hash`)",
+    )
 }
 
 fn tier(key: &ApiKey<'_>, place: Place<'_>, context: &Context<'_>, findings: &mut Findings) -> u16 {
@@ -211,12 +214,10 @@ fn tier(key: &ApiKey<'_>, place: Place<'_>, context: &Context<'_>, findings: &mu
     if let Some(&number) = context.tiers.get(name) {
         return number;
     }
-    let mut known: Vec<&str> = context.tiers.keys().copied().collect();
-    known.sort_unstable();
     let tiers = Place::Root;
     let tiers = tiers.field("rate_limit_tiers");
     let finding = if key.rate_limit_tier.is_some() {
-        let known = if known.is_empty() { "there is none".to_owned() } else { known.join(", ") };
+        let known = value::known(context.tiers.keys().copied());
         let message =
             format!("expected a tier of rate_limit_tiers ({known}), found {}", shown(name));
         place.field("rate_limit_tier").report(message)
@@ -236,19 +237,4 @@ fn names(written: Option<&[Text<'_>]>, place: Place<'_>, findings: &mut Findings
         }
     }
     names
-}
-
-fn networks(written: Option<&[Text<'_>]>, place: Place<'_>, findings: &mut Findings) -> Networks {
-    let Some(written) = written else { return Networks::Any };
-    if written.is_empty() {
-        findings.push(place.report("names no network: leave it out to allow any address"));
-    }
-    let mut networks = Vec::with_capacity(written.len());
-    for (index, text) in written.iter().enumerate() {
-        match value::network(text) {
-            Ok(network) => networks.push(network),
-            Err(message) => findings.push(place.index(index).report(message)),
-        }
-    }
-    Networks::Listed(networks.into())
 }

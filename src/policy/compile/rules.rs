@@ -105,15 +105,6 @@ fn rule(raw: &raw::Rule<'_>, id: &str, place: Place<'_>, findings: &mut Findings
             Auth::Key
         }
     };
-    let mode = match raw.mode.as_deref() {
-        None | Some("enforce") => Mode::Enforce,
-        Some("shadow") => Mode::Shadow,
-        Some(other) => {
-            let message = format!("expected \"enforce\" or \"shadow\", found {}", quote(other));
-            findings.push(place.field("mode").report(message));
-            Mode::Enforce
-        }
-    };
     let requirements = [("roles", &raw.roles), ("tenants", &raw.tenants), ("scopes", &raw.scopes)];
     let mut required = requirements.map(|(field, texts)| {
         let place = place.field(field);
@@ -127,12 +118,17 @@ fn rule(raw: &raw::Rule<'_>, id: &str, place: Place<'_>, findings: &mut Findings
     let [roles, tenants, scopes] = &mut required;
     Rule {
         id: id.into(),
-        methods: methods(raw.methods.as_deref(), auth, place.field("methods"), findings),
+        methods: methods(
+            raw.methods.as_deref(),
+            Methods::standard(auth),
+            place.field("methods"),
+            findings,
+        ),
         auth,
         roles: roles.take(),
         tenants: tenants.take(),
         scopes: scopes.take().unwrap_or_default(),
-        mode,
+        mode: mode(raw.mode.as_deref(), place.field("mode"), findings),
         credential_headers: credential_headers(
             raw.credential_headers.as_deref(),
             place.field("credential_headers"),
@@ -143,6 +139,18 @@ fn rule(raw: &raw::Rule<'_>, id: &str, place: Place<'_>, findings: &mut Findings
             place.field("allow_encoded"),
             findings,
         ),
+    }
+}
+
+pub(super) fn mode(written: Option<&str>, place: Place<'_>, findings: &mut Findings) -> Mode {
+    match written {
+        None | Some("enforce") => Mode::Enforce,
+        Some("shadow") => Mode::Shadow,
+        Some(other) => {
+            let message = format!("expected \"enforce\" or \"shadow\", found {}", quote(other));
+            findings.push(place.report(message));
+            Mode::Enforce
+        }
     }
 }
 
@@ -164,13 +172,14 @@ fn names(
     Some(written.iter().map(|text| (**text).into()).collect())
 }
 
-fn methods(
+/// The methods named, or else the usual ones.
+pub(super) fn methods(
     written: Option<&[Text<'_>]>,
-    auth: Auth,
+    usual: Methods,
     place: Place<'_>,
     findings: &mut Findings,
 ) -> Methods {
-    let Some(written) = written else { return Methods::standard(auth) };
+    let Some(written) = written else { return usual };
     if written.is_empty() {
         findings.push(place.report("is empty: leave it out for the usual methods"));
     }
@@ -213,7 +222,7 @@ fn paths(written: Option<&[Text<'_>]>, place: Place<'_>, findings: &mut Findings
     globs(written.unwrap_or(&[]), Glob::path, place.field("paths"), findings)
 }
 
-fn globs(
+pub(super) fn globs(
     written: &[Text<'_>],
     compile: fn(&str) -> Result<Glob, String>,
     place: Place<'_>,
@@ -232,7 +241,11 @@ fn globs(
     globs.into()
 }
 
-fn escapes(written: Option<&[Text<'_>]>, place: Place<'_>, findings: &mut Findings) -> Escapes {
+pub(super) fn escapes(
+    written: Option<&[Text<'_>]>,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Escapes {
     let mut escapes = Escapes::default();
     for (index, text) in written.unwrap_or(&[]).iter().enumerate() {
         match &**text {

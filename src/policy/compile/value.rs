@@ -1,13 +1,16 @@
-//! Single values: names, header names, dates, networks.
+//! Single values: names, header names, digests, limits, dates, networks.
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use ipnet::IpNet;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::policy::Limit;
 use crate::policy::header::{folded, is_owned};
-use crate::policy::key::Validity;
+use crate::policy::key::{Digest, Networks, Validity};
 use crate::policy::locate::{Finding, quote};
 use crate::policy::place::Place;
+use crate::policy::raw::Text;
 
 /// Everything that is wrong, in the order found.
 #[derive(Debug, Default)]
@@ -21,6 +24,27 @@ impl Findings {
     /// The value, if nothing was found.
     pub(super) fn none_or<T>(self, value: T) -> Result<T, Vec<Finding>> {
         if self.0.is_empty() { Ok(value) } else { Err(self.0) }
+    }
+
+    /// What was found.
+    pub(super) fn into_vec(self) -> Vec<Finding> {
+        self.0
+    }
+}
+
+/// The names that would have been right, as a message shows them: sorted, and not more than a person
+/// reads.
+pub(super) fn known<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    const SHOWN: usize = 20;
+    let mut names: Vec<&str> = names.collect();
+    names.sort_unstable();
+    match names.len() {
+        0 => "there is none".to_owned(),
+        all @ ..=SHOWN => names.get(..all).unwrap_or(&[]).join(", "),
+        all => {
+            let shown = names.get(..SHOWN).unwrap_or(&[]).join(", ");
+            format!("{shown} and {} more", all.saturating_sub(SHOWN))
+        }
     }
 }
 
@@ -36,7 +60,8 @@ pub(super) fn shown(text: &str) -> String {
 /// 128 bits in base64.
 pub(super) const MIN_KEY_CHARACTERS: usize = 22;
 
-const MAX_NAME: usize = 128;
+/// The longest name that a header value, a log line or a label carries.
+pub(super) const MAX_NAME: usize = 128;
 
 /// A name that goes into header values, logs and metadata: identifiers, roles, tiers, tenants,
 /// scopes.
@@ -72,15 +97,42 @@ pub(super) fn header_name(text: &str) -> Result<Box<str>, String> {
         "upgrade",
         "x-forwarded-for",
     ];
-    let name = text.to_ascii_lowercase();
-    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(token) {
-        return Err(format!("expected the name of a header, found {}", shown(text)));
-    }
-    if TAKEN.contains(&&*name) || is_owned(&folded(&name).unwrap_or_else(|| name.clone())) {
+    let name = token(text)?;
+    if TAKEN.contains(&&*name) || is_owned(&folded(&name).unwrap_or_else(|| name.to_string())) {
         return Err(format!("`{name}` cannot carry a credential"));
     }
-    Ok(name.into())
+    Ok(name)
+}
+
+/// The name of any header (RFC 9110 section 5.1), in lower case.
+pub(super) fn token(text: &str) -> Result<Box<str>, String> {
+    let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+    if text.is_empty() || text.len() > MAX_NAME || !text.bytes().all(token) {
+        return Err(format!("expected the name of a header, found {}", shown(text)));
+    }
+    Ok(text.to_ascii_lowercase().into())
+}
+
+/// 64 hexadecimal digits. What stands in their place may be the credential itself, and is not shown.
+pub(super) fn sha256(text: &str, expected: &str) -> Result<Digest, String> {
+    let bytes =
+        HEXLOWER_PERMISSIVE.decode(text.as_bytes()).map_err(|_not_hex| expected.to_owned())?;
+    bytes.try_into().map_err(|_wrong_length| expected.to_owned())
+}
+
+/// How many requests a window allows; absent, any number.
+pub(super) fn limit(number: Option<i64>, place: Place<'_>, findings: &mut Findings) -> Limit {
+    match number.map(|number| (number, u32::try_from(number))) {
+        None | Some((-1, _)) => Limit::Unlimited,
+        Some((_, Ok(number))) => Limit::AtMost(number),
+        Some((number, Err(_))) => {
+            findings.push(place.report(format!(
+                "expected -1 (unlimited), 0 (denies all) or a number of requests up to {}, found {number}",
+                u32::MAX
+            )));
+            Limit::AtMost(0)
+        }
+    }
 }
 
 /// `not_before` and `expires_at` of one object.
@@ -114,8 +166,28 @@ pub(super) fn validity(
     validity
 }
 
+/// `allowed_cidrs`: absent, anywhere.
+pub(super) fn networks(
+    written: Option<&[Text<'_>]>,
+    place: Place<'_>,
+    findings: &mut Findings,
+) -> Networks {
+    let Some(written) = written else { return Networks::Any };
+    if written.is_empty() {
+        findings.push(place.report("names no network: leave it out to allow any address"));
+    }
+    let mut networks = Vec::with_capacity(written.len());
+    for (index, text) in written.iter().enumerate() {
+        match network(text) {
+            Ok(network) => networks.push(network),
+            Err(message) => findings.push(place.index(index).report(message)),
+        }
+    }
+    Networks::Listed(networks.into())
+}
+
 /// A network such as `10.0.0.0/8`.
-pub(super) fn network(text: &str) -> Result<IpNet, String> {
+fn network(text: &str) -> Result<IpNet, String> {
     let expected = "expected a network such as \"10.0.0.0/8\" or \"2001:db8::/32\"";
     let network: IpNet = text.parse().map_err(|_not_a_network| {
         // An address alone is the likeliest slip; its full-length network is what it means.

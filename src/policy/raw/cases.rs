@@ -1,5 +1,6 @@
 //! `policy/cases/*.json`: requests and the decisions expected about them.
 
+use super::egress::EgressFile;
 use super::gateway::GatewayFile;
 use super::object::object;
 use super::text::{Entries, Secret, Text};
@@ -13,6 +14,8 @@ object! {
         policy: Text<'a>,
         /// Instead of `policy`: what `gateway_config.json` would hold.
         gateway: GatewayFile<'a>,
+        /// Beside or instead of `gateway`: what `egress_config.json` would hold.
+        egress: EgressFile<'a>,
         /// `production` or `development`: how a policy of the file's own is loaded.
         env: Text<'a>,
         /// The cases. Each begins with nothing counted.
@@ -25,6 +28,8 @@ object! {
     pub struct Case<'a> {
         /// What it shows.
         name: Text<'a>,
+        /// Which proxy asks: `gateway` unless given, or `egress`.
+        side: Text<'a>,
         /// What is sent.
         request: CaseRequest<'a>,
         /// How often it is sent at one moment; the last decision counts.

@@ -18,14 +18,25 @@ pub(super) fn read_once<'de, T: Deserialize<'de>, M: MapAccess<'de>>(
     Ok(())
 }
 
+/// The name of a field in the file: its own, or the one written beside it.
+macro_rules! name_in_file {
+    ($field:ident) => {
+        stringify!($field)
+    };
+    ($field:ident $name:literal) => {
+        $name
+    };
+}
+
 /// Declares an object of a file. Every field becomes an `Option`; the text that the strings borrow
-/// from has the lifetime `'a`. `Debug` prints the type's name and no value, since some objects hold
+/// from has the lifetime `'a`. A field whose name in the file is a word of the language is declared
+/// as `kind ("type"): …`. `Debug` prints the type's name and no value, since some objects hold
 /// credentials.
 macro_rules! object {
     (
         $(#[$meta:meta])*
         pub struct $Name:ident<$life:lifetime> {
-            $( $(#[$field_meta:meta])* $field:ident: $Type:ty, )*
+            $( $(#[$field_meta:meta])* $field:ident $(($json:literal))?: $Type:ty, )*
         }
     ) => {
         $(#[$meta])*
@@ -38,7 +49,7 @@ macro_rules! object {
             const SHAPE: $crate::policy::raw::shape::Shape =
                 $crate::policy::raw::shape::Shape::Object(&[
                     $( $crate::policy::raw::shape::Field {
-                        name: stringify!($field),
+                        name: $crate::policy::raw::object::name_in_file!($field $($json)?),
                         shape: &<$Type as $crate::policy::raw::shape::Shaped>::SHAPE,
                     }, )*
                 ]);
@@ -70,7 +81,9 @@ macro_rules! object {
                         let mut object = $Name::default();
                         while let Some(key) = map.next_key::<$crate::policy::raw::Text<'de>>()? {
                             match &*key {
-                                $( stringify!($field) => $crate::policy::raw::object::read_once(
+                                $( $crate::policy::raw::object::name_in_file!(
+                                    $field $($json)?
+                                ) => $crate::policy::raw::object::read_once(
                                     &mut object.$field,
                                     &mut map,
                                 )?, )*
@@ -90,4 +103,4 @@ macro_rules! object {
     };
 }
 
-pub(super) use object;
+pub(super) use {name_in_file, object};

@@ -8,12 +8,12 @@ use super::watch::{Look, Stamps, look};
 use super::{Reloader, Socket, Version};
 use crate::clock::Now;
 use crate::denial::Unavailable;
+use crate::policy::Snapshot;
 use crate::policy::changes;
 use crate::policy::egress::Egress;
 use crate::policy::load::{EGRESS, Error, Files, GATEWAY, Guarded, SECRETS};
 use crate::policy::secrets::{State, Store};
 use crate::policy::stamp::Found;
-use crate::policy::{Revision, Snapshot};
 use crate::side::Side;
 use crate::telemetry::{CredentialFacts, PolicyFacts};
 
@@ -25,11 +25,6 @@ const GUARDED_LOSS: usize = 20;
 pub(super) struct Next {
     pub(super) snapshot: Snapshot,
     pub(super) secrets: Store,
-}
-
-/// What tells the contents of all files from others.
-pub(super) fn fingerprint(files: &Files) -> Revision {
-    files.revision().clone()
 }
 
 impl Reloader {
@@ -65,12 +60,13 @@ impl Reloader {
         if old.egress.is_some() && had_secrets && matches!(stamps.secrets, Found::Nothing(_)) {
             return missing(SECRETS);
         }
-        if fingerprint(files) == holds.fingerprint {
+        if files.fingerprint() == holds.fingerprint {
             return Ok(None);
         }
         // A copy: what is refused must leave no trace in what is kept.
         let mut secrets = self.secrets.clone();
-        let compiled = compile(files, self, old.generation.saturating_add(1), &mut secrets, now)?;
+        let generation = old.generation.saturating_add(1);
+        let compiled = files.compile(self.strictness, generation, &mut secrets, now)?;
         let snapshot = self.served(compiled);
         if snapshot.egress.is_none() {
             secrets = self.secrets.clone();
@@ -114,8 +110,7 @@ impl Reloader {
             Some(Snapshot { generation, egress, ..snapshot })
         });
         let new = self.policy.load_full();
-        let before = old.as_ref().and_then(|old| old.gateway.as_deref());
-        let changes = changes::describe(before, new.gateway.as_deref());
+        let changes = old.as_ref().map_or(String::new(), |old| changes::describe(old, &new));
         tracing::info!(revision = %new.revision, generation = new.generation, changes, "policy loaded");
         self.metrics.policy_loaded(facts(&new), now);
         self.adopt(secrets);
@@ -216,18 +211,8 @@ impl Reloader {
 fn has(files: &Files, side: Side) -> bool {
     match side {
         Side::Gateway => files.has_gateway(),
-        Side::Egress => false,
+        Side::Egress => files.has_egress(),
     }
-}
-
-fn compile(
-    files: &Files,
-    reloader: &Reloader,
-    generation: u64,
-    _secrets: &mut Store,
-    _now: Now,
-) -> Result<Snapshot, Error> {
-    files.compile(reloader.strictness, generation)
 }
 
 const fn is_on(snapshot: &Snapshot, side: Side) -> bool {

@@ -2,6 +2,7 @@ use super::judge::{Next, guard};
 use super::*;
 use crate::denial::Unavailable;
 use crate::lifecycle::readiness::Readiness;
+use crate::policy::Revision;
 use crate::policy::credential::Source;
 use crate::policy::destination::ServiceId;
 use crate::policy::egress::{Egress, ServiceMap};
@@ -34,7 +35,8 @@ impl File {
 fn reloader(directory: &Path) -> Reloader {
     let now = Now::read();
     let files = Files::read(directory).expect("readable");
-    let snapshot = files.compile(Strictness::Production, 1).expect("valid");
+    let snapshot =
+        files.compile(Strictness::Production, 1, &mut Store::live(directory), now).expect("valid");
     Reloader {
         directory: directory.to_owned(),
         strictness: Strictness::Production,
@@ -48,7 +50,7 @@ fn reloader(directory: &Path) -> Reloader {
 
 /// The version of the files that `reloader` holds.
 fn version(reloader: &Reloader) -> Version {
-    let fingerprint = reloader.policy.load().revision.clone();
+    let fingerprint = Files::fingerprint_in(&reloader.directory).expect("readable");
     Version { stamps: look(&reloader.directory), fingerprint }
 }
 

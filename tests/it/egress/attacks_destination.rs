@@ -188,10 +188,8 @@ fn row_13_no_request_gets_by_without_a_decision() {
             scene.assert_denied(&answer, MISSING);
         }
     }
-    let before = scene.world.envoy.stat("http.egress.ext_authz.ok");
     let rejected = scene.send(&Request::new("PROPFIND", "/").host("nowhere"));
     scene.assert_denied(&rejected, MISSING);
-    assert!(scene.world.envoy.stat("http.egress.ext_authz.ok") >= before);
 }
 
 #[test]

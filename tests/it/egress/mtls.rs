@@ -23,7 +23,7 @@ use crate::world::upstream_tls::Remote;
 fn listener(dir: &std::path::Path) -> String {
     let yaml = shipped();
     let lines: Vec<_> = yaml.lines().filter_map(|line| line.strip_prefix("  #mtls ")).collect();
-    let block: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+    let block = format!("  {}\n", lines.join("\n  "));
     let block = block.replace("/etc/gatepost/tls", dir.to_str().unwrap());
     block.replace("address: 0.0.0.0, port_value: 8444", "address: 127.0.0.1, port_value: 0")
 }

@@ -1,5 +1,6 @@
 //! Services of the outside world: real servers, with TLS or without, that keep all they are sent.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -267,7 +268,7 @@ async fn exchange(
         version: head.version,
         method: head.method.to_string(),
         target: head.uri.path_and_query().map_or("", |path| path.as_str()).to_owned(),
-        host: authority.or(host.map(|host| host.into_owned())).unwrap_or_default(),
+        host: authority.or(host.map(Cow::into_owned)).unwrap_or_default(),
         headers: pairs(&head.headers),
         body: Vec::new(),
         trailers: Vec::new(),

@@ -1,5 +1,6 @@
 //! One decision without a network, and the loading of a policy.
 
+mod egress_fixture;
 mod fixture;
 
 use std::hint::black_box;
@@ -8,7 +9,8 @@ use criterion::{BatchSize, Criterion, Throughput};
 use gatepost::authz::decide;
 use gatepost::clock::Now;
 use gatepost::policy::compile::{self, Strictness};
-use gatepost::policy::raw::{self, GatewayFile};
+use gatepost::policy::egress::ServiceMap;
+use gatepost::policy::raw::{self, EgressFile, GatewayFile};
 use gatepost::policy::{Gateway, Revision, Snapshot};
 use gatepost::ratelimit::memory::Counters;
 use gatepost::side::Side;
@@ -76,6 +78,22 @@ fn load(criterion: &mut Criterion, text: &str) {
     group.finish();
 }
 
+fn service_map(text: &str) -> ServiceMap {
+    let file: EgressFile<'_> = raw::parse(text).expect("the fixture is well formed");
+    compile::egress(&file, None, Strictness::Production).expect("the fixture is a policy")
+}
+
+/// What a reload of the egress takes, secrets aside.
+fn load_egress(criterion: &mut Criterion) {
+    let text = egress_fixture::egress(10_000, 10_000);
+    let mut group = criterion.benchmark_group("load");
+    group.sample_size(20).throughput(Throughput::Bytes(text.len().try_into().expect("small")));
+    group.bench_function("10000_services_10000_sandboxes", |bencher| {
+        bencher.iter_batched(|| (), |()| service_map(&text), BatchSize::PerIteration);
+    });
+    group.finish();
+}
+
 fn main() {
     let mut criterion = Criterion::default().configure_from_args();
     let text = fixture::policy(KEYS, &fixture::credential(KEYS - 1));
@@ -87,5 +105,6 @@ fn main() {
     };
     decisions(&mut criterion, &snapshot);
     load(&mut criterion, &text);
+    load_egress(&mut criterion);
     criterion.final_summary();
 }

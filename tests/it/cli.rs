@@ -72,7 +72,12 @@ struct Policy(TempDir);
 
 impl Policy {
     fn new(gateway_config: &str) -> Self {
-        Self(TempDir::new().unwrap()).with("gateway_config.json", gateway_config)
+        Self::bare().with("gateway_config.json", gateway_config)
+    }
+
+    /// A directory with nothing in it.
+    fn bare() -> Self {
+        Self(TempDir::new().unwrap())
     }
 
     fn with(self, name: &str, text: &str) -> Self {

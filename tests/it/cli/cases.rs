@@ -157,3 +157,45 @@ fn case_files_that_are_not_there_are_findings() {
         run(&[&SAMPLE[..], &["--cases", cases]].concat()).is(1, &[piece, "failed: 1 error"]);
     }
 }
+
+/// The policy of a case file may have both sides, each judged in its place.
+#[test]
+fn a_case_file_may_hold_an_egress() {
+    let file = |egress: &str, side: &str| {
+        format!(
+            r#"{{ "egress": {{ {egress} }}, "gateway": {{ "rate_limit_tiers": {{ "default": {{}} }} }},
+  "cases": [ {{ "name": "n", {side} "request": {{ "path": "/health" }}, "expect": {{ "decision": "allow" }} }} ] }}"#
+        )
+    };
+    let service = r#""egress_services": { "a": { "base_url": "https://a.test" } }"#;
+    for (egress, side, code, piece) in [
+        (service, "", 0, "cases: 1 passed, 0 failed"),
+        (service, r#""side": "gateway","#, 0, "cases: 1 passed, 0 failed"),
+        (
+            service,
+            r#""side": "egress","#,
+            1,
+            "cases[0].side: this version judges no egress requests",
+        ),
+        (
+            service,
+            r#""side": "both","#,
+            1,
+            "2:36: cases[0].side: expected \"gateway\" or \"egress\"",
+        ),
+        (
+            r#""egress_services": { "a": {} }"#,
+            "",
+            1,
+            "1:44: egress.egress_services.a.base_url: expected a field `base_url`",
+        ),
+    ] {
+        let policy = Policy::new("{}").with("cases.json", &file(egress, side));
+        let cases = policy.file("cases.json");
+        run(&["check", policy.path(), "--cases", &cases]).is(code, &[piece]);
+    }
+    let policy =
+        Policy::new("{}").with("cases.json", r#"{ "policy": ".", "egress": {}, "cases": [] }"#);
+    run(&["check", policy.path(), "--cases", &policy.file("cases.json")])
+        .is(1, &["egress: expected `policy` or `egress`, not both"]);
+}

@@ -87,7 +87,7 @@ fn what_does_not_load_is_said_in_a_line() {
     let broken = Policy::new("{ \"rules\": [ }");
     for (directory, piece) in [
         (empty.path(), "gateway_config.json: is empty"),
-        (nothing, "expected gateway_config.json there"),
+        (nothing, "expected gateway_config.json or egress_config.json there"),
         ("policy/none", "policy/none: No such file or directory"),
         ("Cargo.toml", "Cargo.toml: not a directory"),
         (broken.path(), "gateway_config.json:1:14: $: not valid JSON"),
@@ -121,8 +121,7 @@ fn warns_of_what_loads_and_is_worth_a_look() {
   "rate_limit_tiers": {{ "default": {{ "requests_per_minute": 9 }}, "gold": {{ "requests_per_minute": 9 }} }},
   "rules": [ {{ "id": "r", "paths": ["/**"], "mode": "shadow", "roles": ["admin"] }},
              {{ "id": "s", "paths": ["/s"] }} ] }}"#
-    ))
-    .with("egress_config.json", "{}");
+    ));
     let pieces = [
         "warning: gateway_config.json:2:129: api_keys[0].allowed_cidrs: for \"a\", compared with address 2 from the right of x-forwarded-for",
         "warning: gateway_config.json:3:33: api_keys[0].expires_at: \"a\" has expired",
@@ -130,8 +129,7 @@ fn warns_of_what_loads_and_is_worth_a_look() {
         "warning: gateway_config.json:5:53: rules[0].mode: only watches",
         "warning: gateway_config.json:5:73: rules[0].roles[0]: no enabled key has the role \"admin\"",
         "warning: gateway_config.json:6:14: rules[1]: never decides: rule \"r\" stands before it",
-        "egress_config.json: is not read",
-        "ok: 7 warnings",
+        "ok: 6 warnings",
     ];
     run(&["check", policy.path()]).is(0, &pieces);
     let json = run(&["check", policy.path(), "--format", "json"]);
@@ -139,7 +137,65 @@ fn warns_of_what_loads_and_is_worth_a_look() {
     assert_eq!(json["ok"], true);
     assert_eq!(json["revision"].as_str().unwrap().len(), 64);
     assert_eq!(json["gateway"]["api_keys"], 1);
-    assert_eq!(json["warnings"].as_array().unwrap().len(), 7, "{json:#}");
+    assert_eq!(json["warnings"].as_array().unwrap().len(), 6, "{json:#}");
+}
+
+/// A directory of the egress alone, with its secrets.
+fn egress(config: &str, secrets: &str) -> Policy {
+    let policy = Policy::bare().with("egress_config.json", config);
+    let policy = policy.with("egress_secrets.json", secrets);
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(policy.file("egress_secrets.json"), mode).unwrap();
+    policy
+}
+
+#[test]
+fn tells_which_credential_reaches_which_host() {
+    let policy = egress(
+        r#"{ "egress_services": { "a": { "base_url": "https://api.a.test", "allowed_paths": ["/x"] },
+                             "b": { "base_url": "http://b.test" } },
+  "egress_policies": { "default": {}, "all": { "allowed_services": ["*"] }, "one": { "allowed_services": ["b"] } },
+  "sandbox_policies": { "s": "all", "t": "one" },
+  "egress_credentials": { "a": { "type": "bearer", "source": "env:A_VARIABLE_OF_NOBODY" },
+                          "a-2": { "type": "query", "parameter": "key", "service": "a" } } }"#,
+        &format!(
+            r#"{{ "egress_credentials": {{ "a-2": {{ "token": "{CANARY}" }}, "z": {{}} }} }}"#
+        ),
+    );
+    run(&["check", policy.path()]).is(
+        0,
+        &[
+            ": 2 services, 2 sandboxes, 2 credentials, revision ",
+            "\n  services:  a, b\n",
+            "\n  sandboxes: 2, 2 of them enabled, with 0 tokens\n",
+            "\n  tier default: none\n  tier all: every service\n  tier one: b\n",
+            "\n  credential a: reaches api.a.test:443 (service a), from env:A_VARIABLE_OF_NOBODY, not here (unresolved)\n",
+            "\n  credential a-2: reaches api.a.test:443 (service a), from a literal, ",
+            "warning: egress_config.json:4:29: sandbox_policies.s: has no enabled token",
+            "warning: egress_config.json:5:32: egress_credentials.a: env:A_VARIABLE_OF_NOBODY is not set here: the service a would answer 503",
+            "warning: egress_secrets.json:1:72: egress_credentials.z: belongs to no service",
+        ],
+    );
+    let json = run(&["check", policy.path(), "--format", "json"]);
+    let json = json.is(0, &[]).json();
+    assert_eq!(json["gateway"], json!(null));
+    assert_eq!(json["egress"]["services"], json!(["a", "b"]));
+    assert_eq!(json["egress"]["tiers"][1], json!({ "name": "all", "services": ["*"] }));
+    assert_eq!(
+        json["egress"]["credentials"][0],
+        json!({
+            "name": "a", "service": "a", "hosts": ["api.a.test:443"],
+            "sources": ["env:A_VARIABLE_OF_NOBODY"], "resolved": false, "missing": "unresolved",
+        })
+    );
+}
+
+#[test]
+fn secrets_that_others_may_write_are_refused() {
+    let policy = egress("{}", "{}");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o620);
+    std::fs::set_permissions(policy.file("egress_secrets.json"), mode).unwrap();
+    run(&["check", policy.path()]).is(1, &["egress_secrets.json: others", "chmod 600"]);
 }
 
 /// Wherever a key is put by mistake, no message repeats it.

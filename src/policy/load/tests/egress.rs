@@ -53,7 +53,7 @@ fn every_mistake_has_its_place_in_the_right_file() {
         "egress_config.json:2:43: egress_config.sandbox_identity[0]: believes whatever",
         "egress_config.json:2:70: egress_config.secret_grace: expected a text, found the number 5",
         "egress_config.json:4:29: egress_services.openai.base_url: names a user",
-        "egress_config.json:4:79: egress_services.openai.allowed_methods[0]: TRACE is never allowed",
+        "egress_config.json:4:80: egress_services.openai.allowed_methods[0]: TRACE is never allowed",
         "egress_config.json:5:5: egress_services.Slack: expected a name of 1 to 63 characters",
         "egress_config.json:5:53: egress_services.Slack.colour: unknown field",
         "egress_config.json:6:27: egress_services.echo.base_url: expected https",

@@ -50,7 +50,9 @@ fn health_names_the_services_that_are_there() {
 fn without_a_policy_it_is_not_ready_and_says_so_until_the_file_is_there() {
     let dir = TempDir::new().unwrap();
     std::fs::write(dir.path().join("egress_config.json"), "{}").unwrap();
-    let gatepost = Gatepost::start(&launch(dir.path().to_owned(), &[]));
+    let egress = format!("unix:{}", dir.path().join("egress.sock").display());
+    let args = ["--egress-listen", &*egress];
+    let gatepost = Gatepost::start(&launch(dir.path().to_owned(), &args));
     let mut health = Health::of(&gatepost);
     let mut watch = health.watch(AUTHORIZATION).unwrap();
     assert_eq!(watch.next(), Some(NotServing));

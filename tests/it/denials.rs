@@ -288,7 +288,10 @@ fn without_a_policy_nothing_passes() {
     let policy = dir.path().join("policy");
     std::fs::create_dir(&policy).unwrap();
     std::fs::write(policy.join("egress_config.json"), "{}").unwrap();
-    let gatepost = Gatepost::start(&Launch::gateway(policy));
+    let mut launch = Launch::gateway(policy);
+    let egress = format!("unix:{}", dir.path().join("egress.sock").display());
+    launch.args = vec!["--egress-listen".to_owned(), egress];
+    let gatepost = Gatepost::start(&launch);
     // No request gets as far as the upstream.
     let yaml = Config::Shipped.yaml(&gatepost.socket, gatepost.admin);
     let envoy = Envoy::start(dir.path(), &yaml);

@@ -96,7 +96,7 @@ fn what_may_be_called() {
         ("POST", "OPENAI.:8443", "/v1/chat?x=1", "allow"),
         ("GET", "egress", "/openai/v1/models", "allow"),
         ("DELETE", "openai", "/v1/models", "egress_denied/method"),
-        ("TRACE", "openai", "/v1/models", "forbidden/method"),
+        ("TRACE", "openai", "/v1/models", "egress_denied/method"),
         ("GET", "openai", "/v2", "egress_denied/path"),
         ("GET", "openai", "/v1/admin/keys", "egress_denied/path"),
         ("GET", "openai", "/v1/%61dmin/keys", "egress_denied/path"),

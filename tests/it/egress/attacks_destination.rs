@@ -102,7 +102,12 @@ fn row_09_an_absolute_uri_names_the_host_that_is_judged() {
         let bytes =
             format!("GET {target} HTTP/1.1\r\nhost: {host}\r\nx-sandbox-token: {token}\r\n\r\n");
         let answer = scene.send_bytes(bytes).unwrap();
-        assert_from(scene, &answer, "openai");
+        if target.starts_with("https") {
+            // On a connection without TLS Envoy takes no such request.
+            assert_eq!(answer.status, 403, "{answer:?}");
+        } else {
+            assert_from(scene, &answer, "openai");
+        }
     }
     let bytes = format!(
         "GET http://evil.example.com/v1/models?row-9 HTTP/1.1\r\nhost: openai\r\nx-sandbox-token: {token}\r\n\r\n"
@@ -132,7 +137,9 @@ fn row_12_what_is_judged_is_where_it_goes() {
                 for protocol in Protocol::BOTH {
                     let answer = scene.world.send(protocol, &request);
                     assert_from(scene, &answer, name);
-                    assert_eq!(scene.decision(&answer)["service"], name);
+                    scene.world.decision_where("the call", |line| {
+                        line["service"] == name && line["sandbox"] == "row-12"
+                    });
                 }
             }
         }
@@ -167,7 +174,10 @@ fn a_path_prefix_names_a_service_on_the_proxys_own_hosts_only() {
         let answer = scene.send(&ask("row-71", host, path));
         scene.assert_denied(&answer, NO_SERVICE);
     }
-    for path in ["//openai/v1/models", "/openai//v1/models", "/%6fpenai%2fv1/models"] {
+    // Envoy decodes the o and leaves the slash: all of it is one segment, which names nothing.
+    let answer = scene.send(&ask("narrow-71", "egress", "/%6fpenai%2fv1/models"));
+    scene.assert_denied(&answer, NO_SERVICE);
+    for path in ["//openai/v1/models", "/openai//v1/models"] {
         scene.assert_denied(&scene.send(&ask("narrow-71", "egress", path)), PATH_AMBIGUOUS);
     }
 }

@@ -37,7 +37,9 @@ fn row_01_another_sandboxs_id_proves_nothing() {
     }
     let answer = scene.send(&ask("row-1", "openai", MODELS).header("x-sandbox-id", "row-1"));
     assert_eq!(answer.status, 200, "{answer:?}");
-    assert_eq!(scene.decision(&answer)["sandbox"], "row-1");
+    scene.world.decision_where("the call", |line| {
+        line["sandbox"] == "row-1" && line["outcome"] == "allow"
+    });
 }
 
 /// Each slot in which an SDK, git or pip puts its key is a place for the token.
@@ -58,7 +60,9 @@ fn the_token_is_found_in_every_slot_and_never_goes_on() {
         for service in ["openai", "anthropic", "open"] {
             let answer = scene.send(&bare(service, MODELS).header(name, &value));
             assert_eq!(answer.status, 200, "{name}, {service}: {answer:?}");
-            assert_eq!(scene.decision(&answer)["sandbox"], "row-70");
+            scene.world.decision_where("the call", |line| {
+                line["sandbox"] == "row-70" && line["service"] == service
+            });
             let sent = answer.text();
             assert!(!sent.contains("gp_sbx_") && !sent.contains(&basic), "{name}: {sent}");
         }

@@ -26,7 +26,8 @@ fn a_limit_is_a_429_that_says_when_to_come_again() {
         assert_eq!(answer.status, status, "{answer:?}");
         if status == 429 {
             let seconds: u32 = answer.header("retry-after").unwrap().parse().unwrap();
-            assert!((1..=60).contains(&seconds), "{seconds}");
+            // The window moves in steps of a second, and what remains is rounded up.
+            assert!((1..=61).contains(&seconds), "{seconds}");
             assert_eq!(answer.json()["type"], "urn:gatepost:denial:rate_limited");
         }
     }

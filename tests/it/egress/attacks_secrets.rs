@@ -33,7 +33,7 @@ fn row_49_no_credential_is_no_call() {
     for (credential, detail) in [
         (json!({ "type": "bearer", "token": "${GATEPOST_TEST_UNSET}" }), "unresolved"),
         (json!({ "type": "bearer", "source": "env:NOT_SET_ANYWHERE" }), "unresolved"),
-        (json!({ "type": "bearer", "source": "file:not-there" }), "unresolved"),
+        (json!({ "type": "bearer", "source": "file:/nowhere/not-there" }), "unresolved"),
         (json!({ "type": "bearer" }), "unresolved"),
         (json!({ "type": "bearer", "source": "env:EMPTY" }), "empty"),
         (json!({ "type": "api_key", "header": "x-key", "source": "env:EMPTY" }), "empty"),

@@ -95,14 +95,15 @@ fn a_verified_certificate_is_an_identity_and_nothing_else_is() {
     let id = [("x-sandbox-id", "agent")];
     let contradicted = token("agent");
     let contradicted = [("x-sandbox-token", contradicted.as_str())];
-    assert_eq!(get(&world, Some(&unknown), &[]).unwrap().0, 401);
+    // Proven, and not configured: the tier `default`, which there is not.
+    assert_eq!(get(&world, Some(&unknown), &[]).unwrap().0, 403);
     assert_eq!(get(&world, Some(&certified), &id).unwrap().0, 403);
     assert_ne!(get(&world, Some(&certified), &contradicted).unwrap().0, 200);
 
     // In a header a certificate proves nothing.
     let claimed = "By=spiffe://x;URI=spiffe://cluster.test/certified";
     let claimed = [("x-forwarded-client-cert", claimed)];
-    assert_eq!(get(&world, Some(&unknown), &claimed).unwrap().0, 401);
+    assert_eq!(get(&world, Some(&unknown), &claimed).unwrap().0, 403);
     let other = Authority::new("signs anything");
     let forged = other.certificate_for_uri("spiffe://cluster.test/certified");
     get(&world, Some(&forged), &[]).unwrap_err();

@@ -86,6 +86,10 @@ impl Envoy {
     pub(crate) fn listening(dir: &Path, yaml: &str, listener: &str) -> Self {
         let (config, address) = (dir.join("envoy.yaml"), dir.join("envoy-admin-address"));
         std::fs::write(&config, yaml).unwrap();
+        // What another Envoy has left here is not where this one is.
+        if address.exists() {
+            std::fs::remove_file(&address).unwrap();
+        }
         let mut command = Command::new(binary());
         command.arg("-c").arg(config).arg("--admin-address-path").arg(&address);
         // Many Envoys run at once on this machine; none of them hands over to another.

@@ -1,7 +1,7 @@
 //! `egress_config.json` and `egress_secrets.json`.
 
-mod options;
 mod url;
+mod options;
 mod header;
 mod services;
 mod source;

@@ -181,13 +181,13 @@ fn a_case_file_may_hold_an_egress() {
             service,
             r#""side": "both","#,
             1,
-            "2:36: cases[0].side: expected \"gateway\" or \"egress\"",
+            "2:37: cases[0].side: expected \"gateway\" or \"egress\"",
         ),
         (
             r#""egress_services": { "a": {} }"#,
             "",
             1,
-            "1:44: egress.egress_services.a.base_url: expected a field `base_url`",
+            "1:41: egress.egress_services.a.base_url: expected a field `base_url`",
         ),
     ] {
         let policy = Policy::new("{}").with("cases.json", &file(egress, side));

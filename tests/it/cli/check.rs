@@ -171,9 +171,9 @@ fn tells_which_credential_reaches_which_host() {
             "\n  tier default: none\n  tier all: every service\n  tier one: b\n",
             "\n  credential a: reaches api.a.test:443 (service a), from env:A_VARIABLE_OF_NOBODY, not here (unresolved)\n",
             "\n  credential a-2: reaches api.a.test:443 (service a), from a literal, ",
-            "warning: egress_config.json:4:29: sandbox_policies.s: has no enabled token",
+            "warning: egress_config.json:4:25: sandbox_policies.s: has no enabled token",
             "warning: egress_config.json:5:32: egress_credentials.a: env:A_VARIABLE_OF_NOBODY is not set here: the service a would answer 503",
-            "warning: egress_secrets.json:1:72: egress_credentials.z: belongs to no service",
+            "warning: egress_secrets.json:1:82: egress_credentials.z: belongs to no service",
         ],
     );
     let json = run(&["check", policy.path(), "--format", "json"]);

@@ -60,20 +60,19 @@ pub(super) fn parse(text: &str) -> Result<Url, String> {
         },
     };
     let port = match after.strip_prefix(':') {
-        None if after.is_empty() => Some(if tls { 443 } else { 80 }),
-        None => None,
-        Some(digits) => port(digits),
+        None if after.is_empty() && tls => 443,
+        None if after.is_empty() => 80,
+        digits => port(digits.unwrap_or(""))?,
     };
-    let port = port.ok_or("expected a port from 1 to 65535 after the host")?;
     Ok(Url { tls, host: host(name)?, port, path: base_path(path)? })
 }
 
-fn port(text: &str) -> Option<u16> {
+fn port(text: &str) -> Result<u16, &'static str> {
     // `parse` takes a sign too.
     let digits = text.bytes().all(|b| b.is_ascii_digit());
     match text.parse::<u16>() {
-        Ok(number @ 1..) if digits => Some(number),
-        Ok(_) | Err(_) => None,
+        Ok(number @ 1..) if digits => Ok(number),
+        Ok(_) | Err(_) => Err("expected a port from 1 to 65535 after the host"),
     }
 }
 

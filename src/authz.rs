@@ -20,7 +20,7 @@ use inject::Mutations;
 use respond::{Metadata, Refusal};
 
 use crate::clock::Now;
-use crate::denial::{Denial, Outbound};
+use crate::denial::Denial;
 use crate::policy::key::Key;
 use crate::policy::rule::Selected;
 use crate::policy::{Gateway, Limits, Snapshot};
@@ -110,11 +110,7 @@ impl<'a> Decision<'a> {
             Side::Egress => {
                 let egress = self.snapshot.egress.as_ref().ok_or(Denial::NotConfigured)?;
                 read?;
-                // What no proxy may be asked for is here one more thing that a sandbox may not do.
-                let request = self.facts.request().map_err(|denial| match denial {
-                    Denial::Forbidden(_) => Denial::EgressDenied(Outbound::Method),
-                    other => other,
-                })?;
+                let request = self.facts.request().map_err(egress::denial)?;
                 let request = self.request.insert(request);
                 let outcome = self.call.steps(egress, counters, now, request);
                 self.verdict = self.call.verdict;

@@ -8,7 +8,7 @@ use super::decode::Request;
 use super::inject::outgoing;
 use super::limit;
 use crate::clock::Now;
-use crate::denial::Denial;
+use crate::denial::{Denial, Outbound};
 use crate::policy::Limits;
 use crate::policy::egress::Egress;
 use crate::ratelimit::Verdict;
@@ -25,6 +25,16 @@ pub struct Call<'a> {
     pub limits: Option<&'a Limits>,
     /// What is left of a limit, where it was counted.
     pub verdict: Option<Verdict>,
+}
+
+/// A denial of decoding in the words of this side: a method that no proxy may be asked for is one
+/// more thing that a sandbox may not do.
+pub(super) fn denial(decoding: Denial) -> Denial {
+    if matches!(decoding, Denial::Forbidden(_)) {
+        Denial::EgressDenied(Outbound::Method)
+    } else {
+        decoding
+    }
 }
 
 impl<'a> Call<'a> {

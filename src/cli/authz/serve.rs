@@ -82,14 +82,7 @@ pub(super) async fn serve(options: Options, err: &mut dyn Write) -> Result<(), F
     };
     let bound = Bound::bind(&options, &snapshot).await?.secured(tls.as_ref(), &metrics);
     let log = open_log(&options, &ids, &tasks)?;
-    let waiting = |bound: bool, has_policy: bool, file| match bound {
-        true => Socket::Bound((!has_policy).then(|| readiness.wait_for(file))),
-        false => Socket::Unbound,
-    };
-    let sockets = Sockets {
-        gateway: waiting(bound.gateway.is_some(), snapshot.gateway.is_some(), load::GATEWAY),
-        egress: waiting(bound.egress.is_some(), snapshot.egress.is_some(), load::EGRESS),
-    };
+    let sockets = bound.sockets(&snapshot, &readiness);
     let policy = Arc::new(Live::new(snapshot));
     let xds = bound
         .egress
@@ -212,6 +205,19 @@ impl Bound {
             gateway: secure(self.gateway, Side::Gateway),
             egress: secure(self.egress, Side::Egress),
             ..self
+        }
+    }
+
+    /// What the reloader must know of them: which sides are served, and which of those that are still
+    /// wait for a policy.
+    fn sockets(&self, snapshot: &Snapshot, readiness: &Readiness) -> Sockets {
+        let socket = |listener: &Option<Listener>, has_policy: bool, file| match listener {
+            Some(_) => Socket::Bound((!has_policy).then(|| readiness.wait_for(file))),
+            None => Socket::Unbound,
+        };
+        Sockets {
+            gateway: socket(&self.gateway, snapshot.gateway.is_some(), load::GATEWAY),
+            egress: socket(&self.egress, snapshot.egress.is_some(), load::EGRESS),
         }
     }
 

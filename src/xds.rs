@@ -114,7 +114,7 @@ impl Shared {
         let snapshot = self.policy.load_full();
         let egress = snapshot.egress.as_ref()?;
         if let Some(set) = maker.next(egress, now) {
-            tracing::debug!(version = %set.version(), clusters = set.len(), "the clusters change");
+            tracing::debug!(version = %set.version(), clusters = set.count(), "the clusters change");
             self.sets.send_replace(Some(set));
         }
         let pending = egress.pending().map(|(_live, wanted)| &*wanted.cluster);

@@ -42,7 +42,7 @@ use envoy_types::pb::envoy::extensions::upstreams::http::v3::http_protocol_optio
 };
 use envoy_types::pb::envoy::r#type::matcher::v3::StringMatcher;
 use envoy_types::pb::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
-use envoy_types::pb::google::protobuf::{Any, UInt32Value};
+use envoy_types::pb::google::protobuf::{self, Any, UInt32Value};
 use envoy_types::util::pack_any;
 
 use crate::policy::destination::{Destination, Host, Tls};
@@ -75,7 +75,7 @@ pub fn cluster(target: &Target) -> Any {
         name: target.cluster.to_string(),
         // The series of one service go on while its destination changes.
         alt_stat_name: target.service.to_string(),
-        connect_timeout: duration(CONNECT_TIMEOUT),
+        connect_timeout: Some(duration(CONNECT_TIMEOUT)),
         cluster_discovery_type: Some(discovery(&destination.host)),
         load_assignment: Some(endpoint(&target.cluster, destination)),
         circuit_breakers: Some(breakers()),
@@ -97,10 +97,10 @@ fn discovery(host: &Host) -> ClusterDiscoveryType {
     let dns = DnsCluster {
         dns_lookup_family: DnsLookupFamily::V4Preferred.into(),
         respect_dns_ttl: true,
-        dns_refresh_rate: duration(REFRESH),
+        dns_refresh_rate: Some(duration(REFRESH)),
         dns_failure_refresh_rate: Some(dns_cluster::RefreshRate {
-            base_interval: duration(FAILURE),
-            max_interval: duration(FAILURE_MAX),
+            base_interval: Some(duration(FAILURE)),
+            max_interval: Some(duration(FAILURE_MAX)),
         }),
         all_addresses_in_single_endpoint: false,
         ..DnsCluster::default()
@@ -242,11 +242,10 @@ fn bare(host: &Host) -> String {
     }
 }
 
-fn duration(length: Duration) -> Option<envoy_types::pb::google::protobuf::Duration> {
-    Some(envoy_types::pb::google::protobuf::Duration {
-        seconds: i64::try_from(length.as_secs()).unwrap_or(i64::MAX),
-        nanos: 0,
-    })
+/// Whole seconds.
+fn duration(length: Duration) -> protobuf::Duration {
+    let seconds = i64::try_from(length.as_secs()).unwrap_or(i64::MAX);
+    protobuf::Duration { seconds, nanos: 0 }
 }
 
 #[cfg(test)]

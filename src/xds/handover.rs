@@ -94,7 +94,8 @@ mod tests {
     /// to hold.
     #[test]
     fn hand_overs() {
-        let cases: &[(&str, &[(u64, Reception, bool)])] = &[
+        type Steps = &'static [(u64, Reception, bool)];
+        let cases: &[(&str, Steps)] = &[
             ("no Envoy", &[(0, Nobody, true)]),
             ("acknowledged at once", &[(0, Held, true)]),
             ("acknowledged later", &[(0, Open, false), (50, Held, true)]),

@@ -130,11 +130,10 @@ impl Nodes {
         let mut all = Reception::Nobody;
         for row in state.rows.values() {
             all = match (row.stream.standing(cluster), all) {
-                (None, all) => all,
                 (Some(Standing::Refused), _) => return Reception::Refused,
                 (Some(Standing::Open), _) => Reception::Open,
                 (Some(Standing::Held), Reception::Nobody) => Reception::Held,
-                (Some(Standing::Held), all) => all,
+                (Some(Standing::Held) | None, all) => all,
             };
         }
         all

@@ -74,7 +74,7 @@ impl Set {
     }
 
     /// How many clusters there are.
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.clusters.len()
     }
 }

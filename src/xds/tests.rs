@@ -13,8 +13,7 @@ use crate::policy::rule::{Escapes, Methods, Mode};
 
 /// `https://HOST:PORT`
 pub(super) fn https(host: &str, port: u16) -> Destination {
-    let host =
-        host.parse().map_or_else(|_name| Host::Name(host.into()), |address| Host::Address(address));
+    let host = host.parse().map_or_else(|_name| Host::Name(host.into()), Host::Address);
     Destination { tls: Some(Tls { ca_file: None }), host, port, private_addresses: false }
 }
 

@@ -50,19 +50,18 @@ fn verified(cluster: &Cluster) -> Option<(String, SanType, String, String)> {
         TlsProtocol::TlSv12,
         "{cluster:?}"
     );
-    let (authorities, context) = match common.validation_context_type.unwrap() {
-        ValidationContextType::ValidationContext(context) => {
-            let Some(Specifier::Filename(file)) = &context.trusted_ca.as_ref().unwrap().specifier
-            else {
-                panic!("{context:?}")
-            };
-            (file.clone(), context)
-        }
-        ValidationContextType::CombinedValidationContext(combined) => (
-            combined.validation_context_sds_secret_config.unwrap().name,
-            combined.default_validation_context.unwrap(),
-        ),
-        other => panic!("{other:?}"),
+    let kind = common.validation_context_type.unwrap();
+    let (authorities, context) = if let ValidationContextType::ValidationContext(context) = kind {
+        let Some(Specifier::Filename(file)) = &context.trusted_ca.as_ref().unwrap().specifier
+        else {
+            panic!("{context:?}")
+        };
+        (file.clone(), context)
+    } else if let ValidationContextType::CombinedValidationContext(combined) = kind {
+        let secret = combined.validation_context_sds_secret_config.unwrap();
+        (secret.name, combined.default_validation_context.unwrap())
+    } else {
+        panic!("{kind:?}")
     };
     let [name] = context.match_typed_subject_alt_names.as_slice() else { panic!("{context:?}") };
     let Some(MatchPattern::Exact(exact)) = &name.matcher.as_ref().unwrap().match_pattern else {

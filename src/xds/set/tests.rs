@@ -54,7 +54,7 @@ fn clusters_come_with_the_policy_and_stay_for_a_while_after_it() {
 #[test]
 fn a_side_without_services_has_a_set_too() {
     let set = Maker::default().next(&egress([]), s(0)).unwrap();
-    assert_eq!(set.len(), 0);
+    assert_eq!(set.count(), 0);
     assert!(!set.version().is_empty());
 }
 

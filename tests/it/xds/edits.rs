@@ -37,7 +37,7 @@ fn clusters_follow_the_services() {
 
     // One moves: it goes there once Envoy knows the way, and the old way is kept for a while.
     let moved = Service::http("demo", "localhost.test", upstream.address.port());
-    let services = [&[moved.clone()], &kinds[1..]].concat();
+    let services = [std::slice::from_ref(&moved), &kinds[1..]].concat();
     scene.server.edit(&services);
     within(Duration::from_secs(1), "the new destination", || {
         (scene.server.held("demo") == moved.cluster()).then_some(())

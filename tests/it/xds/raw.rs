@@ -18,7 +18,7 @@ use tonic::{Code, Streaming};
 use super::server::Server;
 use super::side::{self, Service};
 use crate::world::http2::runtime;
-use crate::world::patience::PATIENCE;
+use crate::world::patience::{PATIENCE, eventually, within};
 
 type Client = AggregatedDiscoveryServiceClient<Channel>;
 
@@ -61,8 +61,9 @@ fn subscription() -> DiscoveryRequest {
 
 fn answer(response: &DiscoveryResponse, error: Option<&str>) -> DiscoveryRequest {
     let error = error.map(|text| Status { code: 13, message: text.to_owned(), details: vec![] });
+    let version = if error.is_some() { "" } else { &response.version_info };
     DiscoveryRequest {
-        version_info: response.version_info.clone(),
+        version_info: version.to_owned(),
         response_nonce: response.nonce.clone(),
         type_url: TYPE_URL.to_owned(),
         error_detail: error,
@@ -107,11 +108,9 @@ fn a_stream_from_its_beginning_to_its_end() {
 fn with_no_envoy_an_edit_holds_at_once() {
     let (server, _client) = server();
     let moved = Service::https("a", "a.test", 444);
-    server.edit(&[moved.clone()]);
+    server.edit(std::slice::from_ref(&moved));
     let limit = Duration::from_secs(1);
-    crate::world::patience::within(limit, "the new destination", || {
-        (server.held("a") == moved.cluster()).then_some(())
-    });
+    within(limit, "the new destination", || (server.held("a") == moved.cluster()).then_some(()));
 }
 
 #[test]
@@ -128,9 +127,7 @@ fn what_is_not_served_is_refused() {
     assert_eq!(error.code(), Code::ResourceExhausted);
     assert_eq!(server.count("gatepost_xds_streams"), 256);
     drop(streams);
-    crate::world::patience::eventually("room for others", || {
-        (server.count("gatepost_xds_streams") == 0).then_some(())
-    });
+    eventually("room for others", || (server.count("gatepost_xds_streams") == 0).then_some(()));
 
     let mut stream = Stream::open(&mut client).unwrap();
     stream.send(DiscoveryRequest { version_info: "x".repeat(5 << 20), ..subscription() });

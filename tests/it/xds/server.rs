@@ -39,8 +39,8 @@ impl Server {
         let stop = tasks.shutdown().clone();
         let xds = Xds::new(Arc::clone(&live), Arc::clone(&metrics), stop.clone());
         tasks.spawn("clusters", xds.clone().run());
-        let server = tonic::transport::Server::builder().add_service(xds.service());
-        let served = server.serve_with_incoming_shutdown(listener, stop.cancelled_owned());
+        let router = tonic::transport::Server::builder().add_service(xds.service());
+        let served = router.serve_with_incoming_shutdown(listener, stop.cancelled_owned());
         let served = runtime().spawn(served);
         let guard = tasks.shutdown().clone().drop_guard();
         Self { live, address, xds, metrics, tasks, _stop: guard, served }

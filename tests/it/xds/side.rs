@@ -21,9 +21,7 @@ pub(super) struct Service {
 impl Service {
     /// `https://HOST:PORT`
     pub(super) fn https(name: &str, host: &str, port: u16) -> Self {
-        let host = host
-            .parse()
-            .map_or_else(|_name| Host::Name(host.into()), |address| Host::Address(address));
+        let host = host.parse().map_or_else(|_name| Host::Name(host.into()), Host::Address);
         let tls = Some(Tls { ca_file: None });
         let to = Destination { tls, host, port, private_addresses: false };
         Self { name: name.to_owned(), to }

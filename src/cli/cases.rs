@@ -60,6 +60,7 @@ pub enum Error {
 /// A case that can be run.
 #[derive(Debug)]
 struct Ready {
+    side: Side,
     sample: Sample,
     now: Now,
     repeat: u32,
@@ -195,16 +196,15 @@ fn prepare(
     if case.name.is_none() {
         findings.push(place.field("name").report("expected a field `name`: what the case shows"));
     }
-    match case.side.as_deref() {
-        None | Some("gateway") => {}
-        Some("egress") => {
-            findings.push(place.field("side").report("this version judges no egress requests"));
-        }
+    let side = match case.side.as_deref() {
+        None | Some("gateway") => Side::Gateway,
+        Some("egress") => Side::Egress,
         Some(other) => {
             let message = format!("expected \"gateway\" or \"egress\", found {}", quote(other));
             findings.push(place.field("side").report(message));
+            Side::Gateway
         }
-    }
+    };
     let repeat = match case.repeat.map(u32::try_from) {
         None => 1,
         Some(Ok(number @ 1..=MAX_REPEAT)) => number,
@@ -229,7 +229,7 @@ fn prepare(
     let ready = case.request.as_ref().map(|request| {
         let place = place.field("request");
         let now = moment(request, place, now, findings);
-        Ready { sample: sample(request, place, findings), now, repeat }
+        Ready { side, sample: sample(request, place, findings), now, repeat }
     });
     if ready.is_none() {
         findings.push(place.field("request").report("expected a field `request`"));
@@ -278,7 +278,7 @@ fn sample(request: &CaseRequest<'_>, place: Place<'_>, findings: &mut Vec<Findin
         path: text(&request.path, ""),
         headers,
         source_ip: request.source_ip.as_deref().map(str::to_owned),
-        principal: None,
+        principal: request.spiffe_id.as_deref().map(str::to_owned),
         rule: request.rule.as_deref().map(str::to_owned),
         raw_headers: false,
     }
@@ -295,9 +295,9 @@ fn compare(
     let bytes = ready.sample.encode();
     let counters = Counters::new();
     for _ in 1..ready.repeat {
-        drop(decide(Side::Gateway, policy, &counters, ready.now, DECISION_ID, &bytes));
+        drop(decide(ready.side, policy, &counters, ready.now, DECISION_ID, &bytes));
     }
-    let decision = decide(Side::Gateway, policy, &counters, ready.now, DECISION_ID, &bytes);
+    let decision = decide(ready.side, policy, &counters, ready.now, DECISION_ID, &bytes);
     let name = quote(case.name.as_deref().unwrap_or(""));
     let Ok(answer) = Answer::read(&decision.response()) else {
         findings.push(place.report(format!("{name}: the response cannot be read")));

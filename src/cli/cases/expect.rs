@@ -33,7 +33,7 @@ fn texts(expect: &Expectation<'_>, got: &Got<'_>, place: Place<'_>, found: &mut 
     let Got { decision, answer, .. } = got;
     let request = decision.request.as_ref();
     let detail = decision.denial().map(Denial::detail).filter(|text| !text.is_empty());
-    let rows: [(_, &Option<Text<'_>>, Option<&str>); 10] = [
+    let rows: [(_, &Option<Text<'_>>, Option<&str>); 13] = [
         ("decision", &expect.decision, answer.metadata("outcome")),
         ("reason", &expect.reason, answer.metadata("reason")),
         ("detail", &expect.detail, detail),
@@ -42,6 +42,9 @@ fn texts(expect: &Expectation<'_>, got: &Got<'_>, place: Place<'_>, found: &mut 
         ("role", &expect.role, answer.metadata("role")),
         ("tier", &expect.tier, answer.metadata("tier")),
         ("tenant", &expect.tenant, decision.caller().tenant()),
+        ("sandbox", &expect.sandbox, answer.metadata("sandbox")),
+        ("service", &expect.service, answer.metadata("service")),
+        ("credential", &expect.credential, decision.call.found.credential),
         ("host", &expect.host, request.map(|request| &*request.host)),
         ("path", &expect.path, request.map(|request| &*request.path.text)),
     ];

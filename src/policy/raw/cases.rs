@@ -52,6 +52,8 @@ object! {
         headers: Vec<Secret<'a>>,
         /// The TCP peer of Envoy; unknown unless given.
         source_ip: Text<'a>,
+        /// The SPIFFE ID in the certificate that Envoy has verified.
+        spiffe_id: Text<'a>,
         /// The rule that the route names.
         rule: Text<'a>,
         /// RFC 3339: when; now unless given.
@@ -82,6 +84,12 @@ object! {
         tier: Text<'a>,
         /// The tenant of the caller.
         tenant: Text<'a>,
+        /// The sandbox that calls.
+        sandbox: Text<'a>,
+        /// The outside service that is called.
+        service: Text<'a>,
+        /// The name of the credential that the call goes with.
+        credential: Text<'a>,
         /// The host as it is matched.
         host: Text<'a>,
         /// The path as it is matched.

@@ -175,7 +175,7 @@ fn a_case_file_may_hold_an_egress() {
             service,
             r#""side": "egress","#,
             1,
-            "cases[0].side: this version judges no egress requests",
+            r#"cases[0].expect.decision: "n": expected "allow", got "deny" (credential_missing)"#,
         ),
         (
             service,

@@ -14,6 +14,7 @@ mod attacks_network;
 mod attacks_path;
 mod attacks_policy;
 mod attacks_secrets;
+mod edits;
 mod git;
 mod mtls;
 mod sdk;

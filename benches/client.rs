@@ -1,17 +1,18 @@
 //! The load: a closed loop of Check calls over a few connections, every answer looked at.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 
 use bytes::{Bytes, BytesMut};
 use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use futures_util::future;
+use gatepost::lifecycle::address::Address;
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http2::{SendRequest, handshake};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use prost::Message;
-use tokio::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
 use tokio::task::JoinSet;
 
 use crate::server::Failure;
@@ -24,7 +25,7 @@ const PREFIX: usize = 5;
 pub(crate) struct Client {
     senders: Vec<SendRequest<Full<Bytes>>>,
     /// Drives the connections for as long as this lives.
-    _connections: JoinSet<hyper::Result<()>>,
+    connections: JoinSet<hyper::Result<()>>,
 }
 
 /// A message as the body of a call.
@@ -37,18 +38,29 @@ pub(crate) fn framed(message: &[u8]) -> Result<Bytes, Failure> {
 }
 
 impl Client {
-    pub(crate) async fn connect(to: SocketAddr, connections: usize) -> Result<Self, Failure> {
-        let mut tasks = JoinSet::new();
-        let mut senders = Vec::with_capacity(connections);
+    pub(crate) async fn connect(to: &Address, connections: usize) -> Result<Self, Failure> {
+        let mut client = Self { senders: Vec::new(), connections: JoinSet::new() };
         for _ in 0..connections {
-            let stream = TcpStream::connect(to).await?;
-            stream.set_nodelay(true)?;
-            let (sender, connection) =
-                handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
-            tasks.spawn(connection);
-            senders.push(sender);
+            match to {
+                Address::Tcp { host, port } => {
+                    let stream = TcpStream::connect((host.as_str(), *port)).await?;
+                    stream.set_nodelay(true)?;
+                    client.add(stream).await?;
+                }
+                Address::Unix(path) => client.add(UnixStream::connect(path).await?).await?,
+            }
         }
-        Ok(Self { senders, _connections: tasks })
+        Ok(client)
+    }
+
+    async fn add(
+        &mut self,
+        stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    ) -> Result<(), Failure> {
+        let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await?;
+        self.connections.spawn(connection);
+        self.senders.push(sender);
+        Ok(())
     }
 
     /// Makes `checks` calls, `in_flight` at a time on each connection, with the bodies in turn.

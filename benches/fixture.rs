@@ -64,17 +64,33 @@ pub(crate) fn check_request(path: &str, credential: Option<&str>) -> Vec<u8> {
         ("x-request-id", "2f9c1f1e-3c0f-4b7e-9a43-6f1d8f4e7d21"),
     ];
     let credential = credential.map(|credential| ("x-api-key", credential));
-    let headers = headers.into_iter().chain(credential).map(|(key, value)| HeaderValue {
+    let headers: Vec<_> = headers.into_iter().chain(credential).collect();
+    let sent = Sent { host: "api.example.com", path, scheme: "https", peer: "203.0.113.77" };
+    encoded(&sent, &headers)
+}
+
+/// What stands in a `CheckRequest` beside the headers.
+pub(crate) struct Sent<'a> {
+    pub(crate) host: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) scheme: &'a str,
+    /// The address at the other end of the connection.
+    pub(crate) peer: &'a str,
+}
+
+/// The bytes of a `CheckRequest` for a `GET` with these headers.
+pub(crate) fn encoded(sent: &Sent<'_>, headers: &[(&str, &str)]) -> Vec<u8> {
+    let headers = headers.iter().map(|&(key, value)| HeaderValue {
         key: key.to_owned(),
         value: String::new(),
-        raw_value: value.into(),
+        raw_value: value.to_owned().into(),
     });
     let http = HttpRequest {
         id: "2f9c1f1e-3c0f-4b7e-9a43-6f1d8f4e7d21".to_owned(),
         method: "GET".to_owned(),
-        path: path.to_owned(),
-        host: "api.example.com".to_owned(),
-        scheme: "https".to_owned(),
+        path: sent.path.to_owned(),
+        host: sent.host.to_owned(),
+        scheme: sent.scheme.to_owned(),
         protocol: "HTTP/2".to_owned(),
         size: -1,
         header_map: Some(HeaderMap { headers: headers.collect() }),
@@ -83,7 +99,7 @@ pub(crate) fn check_request(path: &str, credential: Option<&str>) -> Vec<u8> {
     let time = Timestamp { seconds: 1_790_000_000, nanos: 123_456_000 };
     let check = CheckRequest {
         attributes: Some(AttributeContext {
-            source: Some(peer("203.0.113.77", 50_412)),
+            source: Some(peer(sent.peer, 50_412)),
             destination: Some(peer("10.0.3.17", 8080)),
             request: Some(Request { time: Some(time), http: Some(http) }),
             metadata_context: Some(Metadata::default()),

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use gatepost::clock::Now;
+use gatepost::lifecycle::address::Address;
+use gatepost::side::Side;
 
 /// What may fail, in words.
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -21,7 +23,7 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) struct Server {
     child: Child,
     /// Where it answers Check calls.
-    pub(crate) check: SocketAddr,
+    pub(crate) check: Address,
     /// Where it answers operators, if it does.
     admin: Option<SocketAddr>,
     /// From before the process was made until it said that it was ready.
@@ -29,7 +31,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Starts a process and waits for `… ready: gateway=ADDR …` on its standard error.
+    /// Starts a process and waits for `… ready: gateway=ADDR …`, or `egress=ADDR`, on its standard error.
     pub(crate) fn start(command: &mut Command) -> Result<Self, Failure> {
         let start = Now::read().monotonic;
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn()?;
@@ -52,21 +54,37 @@ impl Server {
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::stderr()));
         let address = |name: &str| {
             let mut pairs = ready.split_whitespace().filter_map(|pair| pair.split_once('='));
-            pairs.find(|(key, _)| *key == name).map(|(_, address)| address.parse()).transpose()
+            pairs.find(|(key, _)| *key == name).map(|(_, address)| address)
         };
-        let check = address("gateway")?.ok_or("no gateway= in the ready line")?;
-        Ok(Self { child, check, admin: address("admin")?, start_to_ready })
+        let check = address("gateway").or_else(|| address("egress"));
+        let check = check.ok_or("neither gateway= nor egress= in the ready line")?;
+        let check = check.parse::<Address>().map_err(|error| error.to_string())?;
+        let admin = address("admin").map(str::parse).transpose()?;
+        Ok(Self { child, check, admin, start_to_ready })
     }
 
-    /// `gatepost authz` as it is shipped: metrics, decision log, limits.
-    pub(crate) fn gatepost(binary: &Path, policy: &Path, log: &Path) -> Result<Self, Failure> {
+    /// `gatepost authz` as it is shipped: metrics, decision log, limits. Of two sides, the checks go
+    /// to the gateway.
+    pub(crate) fn gatepost(
+        binary: &Path,
+        policy: &Path,
+        log: &Path,
+        listen: &[(Side, Address)],
+    ) -> Result<Self, Failure> {
         let mut command = Command::new(binary);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("GATEPOST_") {
                 command.env_remove(name);
             }
         }
-        command.args(["authz", "--gateway-listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        command.args(["authz", "--admin", "127.0.0.1:0"]);
+        for (side, address) in listen {
+            command.arg(match side {
+                Side::Gateway => "--gateway-listen",
+                Side::Egress => "--egress-listen",
+            });
+            command.arg(address.to_string());
+        }
         command.args(["--env", "development", "--log-level", "warn"]);
         command.arg("--policy").arg(policy).arg("--audit-log").arg(log);
         Self::start(&mut command)

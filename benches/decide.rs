@@ -89,7 +89,7 @@ fn service_map(config: &str, secrets: &str) -> ServiceMap {
         .expect("the fixture is a policy")
 }
 
-/// The number of services must make no difference, but for what does not fit into the cache any more.
+/// The number of services should make no difference.
 fn egress_decisions(criterion: &mut Criterion) {
     for services in [10, EGRESS] {
         let map = service_map(

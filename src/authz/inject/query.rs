@@ -61,8 +61,13 @@ fn name_of(pair: &str) -> &str {
 fn bare(name: &str) -> String {
     let decoded = decoded(name);
     let stem = decoded.split('[').next().unwrap_or(&decoded);
-    let skipped = |c: &char| !matches!(c, '_' | '-' | '.' | '+' | ' ');
-    stem.chars().filter(skipped).collect::<String>().to_lowercase()
+    let kept = |c: &char| !matches!(c, '_' | '-' | '.' | '+' | ' ');
+    let mut bare: String = stem.chars().filter(kept).collect();
+    if bare.is_ascii() {
+        bare.make_ascii_lowercase();
+        return bare;
+    }
+    bare.to_lowercase()
 }
 
 fn is_credential(name: &str) -> bool {
@@ -70,7 +75,13 @@ fn is_credential(name: &str) -> bool {
 }
 
 fn holds_token(pair: &str) -> bool {
-    decoded(pair).to_lowercase().contains(TOKEN_PREFIX)
+    let decoded = decoded(pair);
+    if decoded.is_ascii() {
+        let prefix = TOKEN_PREFIX.as_bytes();
+        let mut parts = decoded.as_bytes().windows(prefix.len());
+        return parts.any(|part| part.eq_ignore_ascii_case(prefix));
+    }
+    decoded.to_lowercase().contains(TOKEN_PREFIX)
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {

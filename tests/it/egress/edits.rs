@@ -195,11 +195,11 @@ fn two_hundred_edits_of_a_service_never_mix_destination_and_credential() {
     let start = Now::read().monotonic;
     let statuses = under_load(proxy, "moving", || {
         let mut connection = Http1::connect(proxy);
-        for edit in 1..=EDITS {
+        for (edit, host) in hosts.iter().enumerate().skip(1) {
             match edit % 20 {
                 0 => {
                     world.replace_config(&config(edit));
-                    let wanted = [format!("Bearer of-{}", hosts[edit])];
+                    let wanted = [format!("Bearer of-{host}")];
                     within(Duration::from_secs(3), "the edit to be seen in a call", || {
                         let answer = connection.send(&ask("agent", "moving", "/y"));
                         (answer.upstream_header("authorization") == wanted).then_some(())

@@ -6,6 +6,7 @@
 
 pub mod clock;
 pub mod side;
+pub mod open;
 pub mod denial;
 pub mod telemetry;
 pub mod lifecycle;

@@ -13,7 +13,6 @@ pub mod destination;
 pub mod credential;
 pub mod egress;
 pub mod exposure;
-pub mod open;
 pub mod stamp;
 pub mod secrets;
 pub mod live;

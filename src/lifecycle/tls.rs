@@ -8,6 +8,7 @@ pub mod client;
 
 use std::fmt;
 use std::io;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,6 +24,7 @@ use tokio_rustls::rustls::{Error as TlsError, InconsistentKeys, RootCertStore, S
 use zeroize::Zeroizing;
 
 use self::client::{ClientName, Listed};
+use crate::open;
 
 /// HTTP/2 in ALPN: all that gRPC needs.
 pub const H2: &[u8] = b"h2";
@@ -193,8 +195,13 @@ fn private_key(path: &Path) -> Result<PrivateKeyDer<'static>, Error> {
 
 /// A file that may hold a key.
 fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, Error> {
-    let bytes = std::fs::read(path).map_err(|error| Error::Unreadable(path.to_owned(), error))?;
-    Ok(Zeroizing::new(bytes))
+    /// Larger than any chain or list of authorities.
+    const MAX_BYTES: u64 = 4 * 1024 * 1024;
+    let unreadable = |error| Error::Unreadable(path.to_owned(), error);
+    let mut bytes = Zeroizing::new(Vec::new());
+    let file = open::regular(path, MAX_BYTES).map_err(unreadable)?;
+    file.take(MAX_BYTES).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
 }
 
 impl fmt::Display for Error {

@@ -17,12 +17,12 @@ use super::compile::Strictness;
 use super::egress::Egress;
 use super::exposure::{self, Exposure};
 use super::locate::{self, Errors, Finding};
-use super::open;
 use super::raw::{EgressFile, GatewayFile, SecretsFile};
 use super::secrets::Store;
 use super::stamp::{Found, Stamp};
 use super::{Revision, Snapshot};
 use crate::clock::Now;
+use crate::open;
 use judge::Written;
 
 /// The gateway's file.

@@ -126,6 +126,12 @@ pub fn is_token(text: &[u8]) -> bool {
     text.starts_with(TOKEN_PREFIX.as_bytes())
 }
 
+/// Whether a sandbox token stands anywhere in a text: it is a secret between agent and proxy.
+pub fn holds_token(text: &[u8]) -> bool {
+    let prefix = TOKEN_PREFIX.as_bytes();
+    text.windows(prefix.len()).any(|part| part.eq_ignore_ascii_case(prefix))
+}
+
 /// The user and the password of `Basic BASE64` (RFC 7617 section 2).
 pub fn basic(value: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let encoded = split_scheme(value, b"basic")?;

@@ -1,6 +1,6 @@
 //! Step 3 at the egress: may this sandbox make this call, and is there a credential for it.
 
-use crate::authz::authenticate::sandbox::Caller;
+use crate::authz::authenticate::sandbox::{Caller, holds_token};
 use crate::authz::decode::Request;
 use crate::authz::decode::addressed::{Addressed, addressed};
 use crate::denial::{Denial, Malformed, Outbound, Unavailable};
@@ -58,6 +58,10 @@ pub(super) fn judge<'a>(
     let tier = found.tier.filter(|tier| tier.has(id)).ok_or(denied(Outbound::Tier))?;
     if !request.path.escapes.within(service.allow_encoded) {
         return Err(Denial::RequestMalformed(Malformed::PathAmbiguous));
+    }
+    // A token belongs between agent and proxy, and a path can go on only as it is.
+    if holds_token(request.path.sent.as_bytes()) || holds_token(path.as_bytes()) {
+        return Err(denied(Outbound::Path));
     }
     let unmet = if !service.methods.contains(request.method) {
         Some(denied(Outbound::Method))

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::Mutations;
 use super::query::survivors;
-use crate::authz::authenticate::sandbox::{TOKEN_PREFIX, basic};
+use crate::authz::authenticate::sandbox::{basic, holds_token};
 use crate::authz::authorize::service::Outgoing;
 use crate::authz::decode::Request;
 use crate::authz::limit::Admitted;
@@ -60,7 +60,7 @@ pub fn mutations<'a>(admitted: &Admitted<Outgoing<'a>>, request: &Request<'a>) -
         if name != "host"
             && !is_set
             && !remove.contains(&name)
-            && (!passes(name) || holds_token(value))
+            && (!passes(name) || shows_token(value))
         {
             remove.push(name);
         }
@@ -95,13 +95,10 @@ fn is_ours(name: &str) -> bool {
     ours(name) || folded(name).is_some_and(|name| ours(&name))
 }
 
-/// Whether a sandbox token stands anywhere in a header: it is a secret between agent and proxy.
-fn holds_token(value: &[u8]) -> bool {
-    let holds = |text: &[u8]| {
-        text.windows(TOKEN_PREFIX.len())
-            .any(|part| part.eq_ignore_ascii_case(TOKEN_PREFIX.as_bytes()))
-    };
-    holds(value) || basic(value).is_some_and(|(user, password)| holds(&user) || holds(&password))
+/// Whether a sandbox token stands anywhere in a header, or in what a `Basic` one encodes.
+fn shows_token(value: &[u8]) -> bool {
+    holds_token(value)
+        || basic(value).is_some_and(|(user, password)| holds_token(&user) || holds_token(&password))
 }
 
 /// `:path` at the service: its base path, what the agent sent behind the service's name, and the query

@@ -8,7 +8,7 @@ use percent_encoding::percent_decode_str;
 use crate::authz::authenticate::sandbox::TOKEN_PREFIX;
 
 /// Parameters in which services take a credential, in lower case, `_` and `-` left out.
-const CREDENTIALS: [&str; 17] = [
+const CREDENTIALS: [&str; 23] = [
     "key",
     "apikey",
     "xapikey",
@@ -26,6 +26,12 @@ const CREDENTIALS: [&str; 17] = [
     "sig",
     "signature",
     "subscriptionkey",
+    "secret",
+    "apptoken",
+    "appkey",
+    "userkey",
+    "idtoken",
+    "jwt",
 ];
 
 /// The same, as the beginnings of names: signed URLs of object stores.
@@ -44,8 +50,9 @@ pub(super) fn survivors<'q>(
     let own = own.map(|pair| bare(name_of(pair)));
     query.split('&').filter(move |pair| {
         let stays = |part: &str| {
-            let name = bare(name_of(part));
-            !(credentialed && is_credential(&name)) && own.as_ref() != Some(&name)
+            readings(name_of(part))
+                .iter()
+                .all(|name| !(credentialed && is_credential(name)) && own.as_ref() != Some(name))
         };
         // Some readers take `;` for another `&`.
         !query.is_empty() && pair.split(';').all(stays) && !holds_token(pair)
@@ -56,13 +63,18 @@ fn name_of(pair: &str) -> &str {
     pair.split('=').next().unwrap_or(pair)
 }
 
-/// A name as the most liberal reader takes it: decoded, in lower case, without index (`key[0]`) and
-/// without the characters that make no difference to some.
-fn bare(name: &str) -> String {
+/// A name as liberal readers take it: without its index (`key[0]`), and with a bracket for one more
+/// character that makes no difference (`api[key`).
+fn readings(name: &str) -> [String; 2] {
     let decoded = decoded(name);
     let stem = decoded.split('[').next().unwrap_or(&decoded);
-    let kept = |c: &char| !matches!(c, '_' | '-' | '.' | '+' | ' ');
-    let mut bare: String = stem.chars().filter(kept).collect();
+    [bare(stem), bare(&decoded)]
+}
+
+/// A decoded name in lower case, without the characters that make no difference to some.
+fn bare(name: &str) -> String {
+    let kept = |c: &char| !matches!(c, '_' | '-' | '.' | '+' | ' ' | '[' | ']');
+    let mut bare: String = decoded(name).chars().filter(kept).collect();
     if bare.is_ascii() {
         bare.make_ascii_lowercase();
         return bare;
@@ -117,6 +129,7 @@ mod tests {
             ("%6bey=evil&a=1", "a=1"),
             ("%256bey=evil&a=1", "a=1"),
             ("key[]=evil&key%5B0%5D=evil&a=1", "a=1"),
+            ("api[key=e&api%5Bkey%5D=e&jwt=e&a=1", "a=1"),
             ("access_token=e&token=e&sig=e&X-Amz-Signature=e", ""),
             ("a=1;key=evil", ""),
             ("page_token=2&monkey=3&keys=4", "page_token=2&monkey=3&keys=4"),
@@ -144,7 +157,8 @@ mod tests {
             let mut rest = all.iter();
             for pair in survivors(&query, true, None) {
                 prop_assert!(rest.any(|other| *other == pair));
-                prop_assert!(!CREDENTIALS.contains(&bare(name_of(pair)).as_str()));
+                let names = readings(name_of(pair));
+                prop_assert!(names.iter().all(|name| !CREDENTIALS.contains(&name.as_str())));
             }
         }
     }

@@ -8,8 +8,11 @@ use jsonc_parser::common::Ranged;
 
 use super::quote::quote;
 
-/// The longest name that a path shows without quotes.
-const PLAIN: usize = 40;
+/// The longest name that a path shows whole. What is longer may be a credential in the wrong place.
+const PLAIN: usize = 31;
+
+/// How much of a longer one it shows.
+const BEGINNING: usize = 6;
 
 /// One step down into a document.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -68,7 +71,7 @@ impl fmt::Display for Path {
                     write!(f, "{}{name}", if root { "" } else { "." })?;
                 }
                 Step::Field(name) => {
-                    write!(f, "{}[{}]", if root { "$" } else { "" }, quote(name))?;
+                    write!(f, "{}[{}]", if root { "$" } else { "" }, quote(&shown(name)))?;
                 }
                 Step::Index(index) => write!(f, "{}[{index}]", if root { "$" } else { "" })?,
             }
@@ -76,6 +79,15 @@ impl fmt::Display for Path {
         }
         if root { f.write_str("$") } else { Ok(()) }
     }
+}
+
+/// A name, or the beginning of one that may be a credential.
+fn shown(name: &str) -> Cow<'_, str> {
+    if name.chars().count() <= PLAIN {
+        return Cow::Borrowed(name);
+    }
+    let beginning: String = name.chars().take(BEGINNING).collect();
+    Cow::Owned(format!("{beginning}…"))
 }
 
 fn is_plain(name: &str) -> bool {

@@ -11,9 +11,9 @@ use zeroize::Zeroizing;
 use super::value::{self, Fault};
 use crate::clock::Now;
 use crate::denial::Unavailable;
+use crate::open;
 use crate::policy::credential::Secret;
 use crate::policy::exposure::{self, Exposure};
-use crate::policy::open;
 use crate::policy::stamp::{Found, Stamp};
 
 /// A larger file holds no credential.

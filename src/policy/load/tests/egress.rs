@@ -235,6 +235,24 @@ const PLACES: &[(&str, &str)] = &[
     ("", r#"{ "egress_credentials": { "openai": { "type": "api_key", "passwrod": SECRET } } }"#),
 ];
 
+/// A credential is easily put where a name belongs, and every message names its place.
+#[test]
+fn no_message_shows_a_secret_that_stands_for_a_name() {
+    let value = "sk-LEAKED-abcdefghijklmnopqrstuvwxyz0123456789";
+    let config = r#"{ "egress_services": { "o": { "base_url": "https://o.test" } },
+        "egress_credentials": { "o": { "type": "headers" } } }"#;
+    for secrets in [
+        r#"{ "SECRET": 1 }"#,
+        r#"{ "egress_credentials": { "SECRET": { "type": "bearer", "token": "x" } } }"#,
+        r#"{ "egress_credentials": { "o": { "SECRET": 1 } } }"#,
+        r#"{ "egress_credentials": { "o": { "headers": { "SECRET": "SECRET" } } } }"#,
+    ] {
+        let (Ok(text) | Err(text)) =
+            said(config, &secrets.replace("SECRET", value), Strictness::Production);
+        assert!(!text.contains("LEAKED") && !text.is_empty(), "{text}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
 

@@ -33,9 +33,9 @@ fn what_is_wrong_with_the_files_is_told_by_name_and_without_a_key() {
         fs::write(at(name), text).expect("writes");
     }
     // It would hold up the start until somebody writes.
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let private = rustix::fs::Mode::from_raw_mode(0o600);
     let (fifo, kind) = (at("fifo"), rustix::fs::FileType::Fifo);
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, mode, 0).expect("a named pipe");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, kind, private, 0).expect("a named pipe");
     for (cert, key, ca, wrong, words) in [
         ("fifo", "key", "cert", "fifo", "expected a regular file"),
         ("cert", "fifo", "cert", "fifo", "expected a regular file"),

@@ -50,18 +50,15 @@ impl<'a> Call<'a> {
         request: &Request<'a>,
     ) -> Result<Allowed<'a>, Denial> {
         let result = self.judged(egress, counters, now, request);
-        match result {
+        if matches!(result, Err(Denial::EgressDenied(_))) {
             // Whoever is refused too often is no longer told why: it would be probing.
-            Err(Denial::EgressDenied(_)) => {
-                let verdict = limit::charge_denial(counters, self.caller, request.peer, now);
-                if verdict.outcome.is_err() {
-                    self.verdict = Some(verdict);
-                    return Err(Denial::DenialsLimited);
-                }
-                result
+            let verdict = limit::charge_denial(counters, self.caller, request.peer, now);
+            if verdict.outcome.is_err() {
+                self.verdict = Some(verdict);
+                return Err(Denial::DenialsLimited);
             }
-            result => result,
         }
+        result
     }
 
     fn judged(

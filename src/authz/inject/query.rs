@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
 
-use crate::authz::authenticate::sandbox::TOKEN_PREFIX;
+use crate::authz::authenticate::sandbox::holds_token;
 
 /// Parameters in which services take a credential, in lower case, `_` and `-` left out.
 const CREDENTIALS: [&str; 23] = [
@@ -55,7 +55,7 @@ pub(super) fn survivors<'q>(
                 .all(|name| !(credentialed && is_credential(name)) && own.as_ref() != Some(name))
         };
         // Some readers take `;` for another `&`.
-        !query.is_empty() && pair.split(';').all(stays) && !holds_token(pair)
+        !query.is_empty() && pair.split(';').all(stays) && !holds_token(decoded(pair).as_bytes())
     })
 }
 
@@ -84,16 +84,6 @@ fn bare(name: &str) -> String {
 
 fn is_credential(name: &str) -> bool {
     CREDENTIALS.contains(&name) || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
-}
-
-fn holds_token(pair: &str) -> bool {
-    let decoded = decoded(pair);
-    if decoded.is_ascii() {
-        let prefix = TOKEN_PREFIX.as_bytes();
-        let mut parts = decoded.as_bytes().windows(prefix.len());
-        return parts.any(|part| part.eq_ignore_ascii_case(prefix));
-    }
-    decoded.to_lowercase().contains(TOKEN_PREFIX)
 }
 
 fn decoded(text: &str) -> Cow<'_, str> {
